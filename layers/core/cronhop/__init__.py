@@ -1,0 +1,3 @@
+"""Cron for a fleet, without a scheduler host."""
+
+__version__ = "0.1.0"

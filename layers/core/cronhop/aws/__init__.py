@@ -1,0 +1,1 @@
+"""AWS beside DynamoDB: queue, output, secrets; nothing else imports boto3."""

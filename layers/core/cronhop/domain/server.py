@@ -1,0 +1,45 @@
+"""Servers: the SSH hosts that commands run on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class ServerStatus(StrEnum):
+    """Whether commands may be started on a server."""
+
+    ENABLED = "enabled"  #: they may
+    DISABLED = "disabled"  #: they may not: runs fail with the reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """An SSH host.
+
+    | field           | meaning                                                 |
+    |-----------------|---------------------------------------------------------|
+    | host            | DNS name or address                                     |
+    | credential      | name of the credential to log in with                   |
+    | host_keys       | the pinned keys, `ssh-ed25519 AAAA…`, at least one      |
+    | tags            | free words to select servers by                         |
+    | max_concurrency | commands at once, None for no limit                     |
+    """
+
+    server_id: str
+    name: str
+    host: str
+    port: int
+    username: str
+    credential: str
+    host_keys: tuple[str, ...]
+    environment: str | None
+    tags: Mapping[str, str]
+    max_concurrency: int | None
+    status: ServerStatus
+    version: int
+    created_by: str
+    created_at: datetime
+    updated_at: datetime

@@ -1,0 +1,120 @@
+"""Every error cronhop raises on purpose.
+
+CronhopError
+├── Invalid              a value that cannot be accepted, with the field at fault
+├── NotFound             there is no such thing, or it is not yours to see
+├── Conflict             the present state forbids it
+├── PreconditionFailed   it was changed since you read it
+└── RemoteError          a server could not be used; says why in one word
+    ├── Unreachable      no connection: name, route, refused, reset, silent
+    ├── Busy             sshd drops connections (MaxStartups, penalties)
+    ├── Deadline         our own time for the visit is over
+    ├── AddressRefused   the address is one that cronhop never connects to
+    ├── HostKeyRefused   the host key is not a pinned one
+    ├── LoginRefused     the credential was not accepted
+    ├── NoWorkdir        the home directory cannot hold the execution's files
+    └── ProtocolError    the answer of the host made no sense
+"""
+
+from typing import ClassVar
+
+
+class CronhopError(Exception):
+    """Something went wrong in cronhop."""
+
+
+class Invalid(CronhopError):
+    """The value of `field` cannot be accepted.
+
+    `field` is the dotted path in the request (`spec.command`), "" for the whole.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.message = message
+
+
+class NotFound(CronhopError):
+    """There is no such thing."""
+
+
+class Conflict(CronhopError):
+    """The present state forbids it."""
+
+
+class PreconditionFailed(CronhopError):
+    """It was changed since you read it."""
+
+
+class RemoteError(CronhopError):
+    """A server could not be used.
+
+    `reason` is a stable word for records and statistics, `permanent` says that
+    the same visit cannot succeed without somebody changing something.
+    """
+
+    reason: ClassVar[str] = "remote"
+    permanent: ClassVar[bool] = False
+
+
+class Unreachable(RemoteError):
+    """No connection to the server."""
+
+    reason = "unreachable"
+
+
+class Busy(RemoteError):
+    """The server drops new connections."""
+
+    reason = "busy"
+
+
+class Deadline(RemoteError):
+    """The time for this visit is over."""
+
+    reason = "deadline"
+
+
+class AddressRefused(RemoteError):
+    """The server's name leads to an address that is never connected to."""
+
+    reason = "address"
+    permanent = True
+
+
+class HostKeyRefused(RemoteError):
+    """The host key is not a pinned one.
+
+    `expected` and `seen` are fingerprints, `SHA256:…`.
+    """
+
+    reason = "host_key"
+    permanent = True
+
+    def __init__(self, *, expected: tuple[str, ...], seen: str) -> None:
+        super().__init__(
+            f"the host shows key {seen}, pinned is {' or '.join(expected)}"
+        )
+        self.expected = expected
+        self.seen = seen
+
+
+class LoginRefused(RemoteError):
+    """The server did not accept the credential."""
+
+    reason = "auth"
+    permanent = True
+
+
+class NoWorkdir(RemoteError):
+    """The home directory cannot hold the execution's files."""
+
+    reason = "no_workdir"
+    permanent = True
+
+
+class ProtocolError(RemoteError):
+    """The answer of the host made no sense."""
+
+    reason = "protocol"

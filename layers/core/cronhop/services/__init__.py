@@ -1,0 +1,1 @@
+"""Use cases, one file a noun or verb."""

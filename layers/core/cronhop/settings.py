@@ -1,0 +1,85 @@
+"""What the environment says: names of tables and queues, and the limits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+TABLES = (
+    "servers",
+    "tasks",
+    "task_versions",
+    "task_targets",
+    "runs",
+    "executions",
+    "credentials",
+    "audit",
+)
+
+
+class SettingsError(Exception):
+    """The environment lacks a setting or holds one that cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a function is told by the template.
+
+    | field            | variable                 | meaning                       |
+    |------------------|--------------------------|-------------------------------|
+    | table_prefix     | CRONHOP_TABLE_PREFIX     | tables are `<prefix><noun>`   |
+    | queue_url        | CRONHOP_QUEUE_URL        | the executor's queue          |
+    | bucket           | CRONHOP_BUCKET           | output beyond the inline size |
+    | secret_prefix    | CRONHOP_SECRET_PREFIX    | secrets are `<prefix><id>`    |
+    | shards           | CRONHOP_SHARDS           | partitions of the time indexes|
+    | retention_days   | CRONHOP_RETENTION_DAYS   | how long ended runs are kept  |
+    | allowed_networks | CRONHOP_ALLOWED_NETWORKS | CIDRs that are allowed though |
+    |                  |                          | they are loopback or the like |
+    """
+
+    region: str
+    table_prefix: str
+    queue_url: str
+    bucket: str
+    secret_prefix: str
+    shards: int = 8
+    retention_days: int = 90
+    allowed_networks: tuple[str, ...] = ()
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
+        """Return the settings of this environment.
+
+        Raises SettingsError naming the variable that is missing or unreadable.
+        """
+        return cls(
+            region=_text(env, "AWS_REGION"),
+            table_prefix=_text(env, "CRONHOP_TABLE_PREFIX"),
+            queue_url=_text(env, "CRONHOP_QUEUE_URL"),
+            bucket=_text(env, "CRONHOP_BUCKET"),
+            secret_prefix=_text(env, "CRONHOP_SECRET_PREFIX"),
+            shards=_number(env, "CRONHOP_SHARDS", 8),
+            retention_days=_number(env, "CRONHOP_RETENTION_DAYS", 90),
+            allowed_networks=tuple(
+                part.strip()
+                for part in env.get("CRONHOP_ALLOWED_NETWORKS", "").split(",")
+                if part.strip()
+            ),
+        )
+
+
+def _text(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name)
+    if not value:
+        raise SettingsError(f"{name} is not set")
+    return value
+
+
+def _number(env: Mapping[str, str], name: str, default: int) -> int:
+    value = env.get(name, "")
+    if not value:
+        return default
+    if not value.isdigit() or int(value) < 1:
+        raise SettingsError(f"{name} is {value!r}, not a whole number above 0")
+    return int(value)

@@ -1,0 +1,1 @@
+"""SSH: paramiko and the remote runner; nothing else imports paramiko."""

@@ -1,0 +1,1 @@
+"""DynamoDB: one PynamoDB model a table; nothing else imports pynamodb."""
