@@ -40,7 +40,11 @@ class NotFound(CronhopError):
 
 
 class Conflict(CronhopError):
-    """The present state forbids it."""
+    """The present state forbids it; `field` is the one at fault, if it is one."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class PreconditionFailed(CronhopError):

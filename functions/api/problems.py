@@ -1,0 +1,60 @@
+"""Errors as problem+json (RFC 9457) that names the field at fault."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+
+CONTENT_TYPE = "application/problem+json"
+
+
+def problem(
+    status: HTTPStatus,
+    detail: str,
+    *,
+    errors: Sequence[tuple[str, str]] = (),
+) -> Response[str]:
+    """Return an error; `errors` are (field, what is wrong with it)."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+    }
+    if errors:
+        body["errors"] = [
+            {"field": field, "message": message} for field, message in errors
+        ]
+    return Response(
+        status_code=status.value, content_type=CONTENT_TYPE, body=json.dumps(body)
+    )
+
+
+def validation_problem(errors: Sequence[Any]) -> Response[str]:
+    """Return the error for what pydantic found in a request."""
+    if any(error["type"] == "json_invalid" for error in errors):
+        return problem(HTTPStatus.BAD_REQUEST, "the body is not valid JSON")
+    named = [(_field(error["loc"]), _message(error)) for error in errors]
+    detail = "; ".join(f"{field or 'the body'}: {text}" for field, text in named)
+    return problem(HTTPStatus.BAD_REQUEST, detail, errors=named)
+
+
+def _field(location: Sequence[str | int]) -> str:
+    parts = [str(part) for part in location]
+    if parts and parts[0] in {"body", "query", "path", "header"}:
+        parts = parts[1:]
+    # A mapping's key at fault is marked by pydantic, and is the field itself.
+    return ".".join(part for part in parts if part != "[key]")
+
+
+def _message(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such field"
+    if error["type"] == "missing":
+        return "it is required"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,62 @@
+"""What the routes read of a request beside its body."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler.api_gateway import Router
+from aws_lambda_powertools.event_handler.openapi.params import Header, Query
+
+from cronhop.errors import Invalid, PreconditionFailed
+from cronhop.store.page import Page
+
+Limit = Annotated[int, Query(ge=1, le=100)]
+Token = Annotated[str | None, Query(max_length=1024)]
+IfMatch = Annotated[str | None, Header(alias="If-Match")]
+
+
+def caller(router: Router) -> str:
+    """Return the name of who asks, as the token says."""
+    claims = router.context["claims"]
+    return str(claims.get("username") or claims["sub"])
+
+
+def version(if_match: str | None) -> int | None:
+    """Return the version that If-Match asks for, None if any will do.
+
+    Raises PreconditionFailed if it can be no version.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return None
+    text = if_match.strip().removeprefix("W/").strip('"')
+    if not text.isdigit():
+        raise PreconditionFailed("If-Match is no ETag of ours")
+    return int(text)
+
+
+def after(token: str | None, query: str) -> str | None:
+    """Return the key that a `next_token` goes on after.
+
+    Raises Invalid if the token is of another list: `query` names this one.
+    """
+    if token is None:
+        return None
+    try:
+        kept_query, key = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, TypeError, binascii.Error) as exc:
+        raise Invalid("next_token", "it is none of ours") from exc
+    if kept_query != query or not isinstance(key, str) or not key:
+        raise Invalid("next_token", "it belongs to another list")
+    return key
+
+
+def listed(page: Page[Any], items: list[dict[str, Any]], query: str) -> dict[str, Any]:
+    """Return the body of a list: a page of items, and how to go on."""
+    token = None
+    if page.last is not None:
+        text = json.dumps([query, page.last])
+        token = base64.urlsafe_b64encode(text.encode()).decode()
+    return {"items": items, "next_token": token}

@@ -1,0 +1,71 @@
+"""/v1/runs: the ledger, its executions and their output."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.api_gateway import Router
+from aws_lambda_powertools.event_handler.openapi.params import Query
+
+from cronhop.domain.run import Stream
+
+from .request import Limit, Token, after, listed
+from .views import answer, execution_view, output_view, run_view
+from .wiring import now, services
+
+EXECUTIONS_SHOWN = 100  # with a run; all of them are a list of their own
+MAX_OUTPUT_BYTES = 1024 * 1024  # a page: as JSON at most six times as long
+
+router = Router()
+
+
+@router.get("/v1/runs")
+def listing(
+    task_id: Annotated[str | None, Query(max_length=26)] = None,
+    limit: Limit = 50,
+    next_token: Token = None,
+) -> Response[str]:
+    query = f"runs of {task_id}" if task_id else "runs"
+    page = services().runs.listing(
+        task_id=task_id, now=now(), limit=limit, after=after(next_token, query)
+    )
+    return answer(listed(page, [run_view(one) for one in page.items], query))
+
+
+@router.get("/v1/runs/<run_id>")
+def get(run_id: str) -> Response[str]:
+    run = services().runs.get(run_id)
+    page = services().runs.executions(run_id, limit=EXECUTIONS_SHOWN, after=None)
+    return answer(run_view(run, page.items))
+
+
+@router.get("/v1/runs/<run_id>/executions")
+def executions(
+    run_id: str, limit: Limit = 50, next_token: Token = None
+) -> Response[str]:
+    query = f"executions of {run_id}"
+    page = services().runs.executions(
+        run_id, limit=limit, after=after(next_token, query)
+    )
+    return answer(listed(page, [execution_view(one) for one in page.items], query))
+
+
+@router.get("/v1/runs/<run_id>/executions/<server_id>")
+def execution(run_id: str, server_id: str) -> Response[str]:
+    return answer(execution_view(services().runs.execution(run_id, server_id)))
+
+
+@router.get("/v1/runs/<run_id>/executions/<server_id>/output")
+def output(
+    run_id: str,
+    server_id: str,
+    stream: Annotated[Literal["stdout", "stderr"], Query()] = "stdout",
+    offset: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_OUTPUT_BYTES)] = 65536,
+    encoding: Annotated[Literal["utf-8", "base64"], Query()] = "utf-8",
+) -> Response[str]:
+    page = services().runs.output(
+        run_id, server_id, Stream(stream), offset=offset, limit=limit
+    )
+    return answer(output_view(page, encoding))

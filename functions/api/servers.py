@@ -1,0 +1,66 @@
+"""/v1/servers: the SSH hosts."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.api_gateway import Router
+from aws_lambda_powertools.event_handler.openapi.params import Body
+
+from .bodies import ServerBody, merged
+from .request import IfMatch, Limit, Token, after, caller, listed, version
+from .views import answer, empty, server_body, server_view
+from .wiring import now, services
+
+router = Router()
+
+
+@router.post("/v1/servers")
+def create(body: Annotated[ServerBody, Body()]) -> Response[str]:
+    server = services().servers.create(body.definition(), by=caller(router), now=now())
+    return answer(server_view(server), HTTPStatus.CREATED, version=server.version)
+
+
+@router.get("/v1/servers")
+def listing(limit: Limit = 50, next_token: Token = None) -> Response[str]:
+    query = "servers"
+    page = services().servers.listing(limit=limit, after=after(next_token, query))
+    return answer(listed(page, [server_view(one) for one in page.items], query))
+
+
+@router.get("/v1/servers/<server_id>")
+def get(server_id: str) -> Response[str]:
+    server = services().servers.get(server_id)
+    return answer(server_view(server), version=server.version)
+
+
+@router.put("/v1/servers/<server_id>")
+def replace(
+    server_id: str, body: Annotated[ServerBody, Body()], if_match: IfMatch = None
+) -> Response[str]:
+    return _change(server_id, body, version(if_match))
+
+
+@router.patch("/v1/servers/<server_id>")
+def change(
+    server_id: str, body: Annotated[dict[str, Any], Body()], if_match: IfMatch = None
+) -> Response[str]:
+    present = services().servers.get(server_id, version=version(if_match))
+    return _change(
+        server_id, merged(ServerBody, server_body(present), body), present.version
+    )
+
+
+@router.delete("/v1/servers/<server_id>")
+def delete(server_id: str, if_match: IfMatch = None) -> Response[str]:
+    services().servers.delete(server_id, version=version(if_match))
+    return empty()
+
+
+def _change(server_id: str, body: ServerBody, old: int | None) -> Response[str]:
+    server = services().servers.change(
+        server_id, body.definition(), version=old, now=now()
+    )
+    return answer(server_view(server), version=server.version)

@@ -1,0 +1,81 @@
+"""/v1/tasks: what to do, where and when."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.api_gateway import Router
+from aws_lambda_powertools.event_handler.openapi.params import Body
+
+from cronhop.domain.task import Task
+from cronhop.services.tasks import following, last_run
+
+from .bodies import RunBody, TaskBody, merged
+from .request import IfMatch, Limit, Token, after, caller, listed, version
+from .views import answer, empty, run_view, task_view
+from .wiring import now, services
+
+router = Router()
+
+
+@router.post("/v1/tasks")
+def create(body: Annotated[TaskBody, Body()]) -> Response[str]:
+    task = services().tasks.create(body.definition(), by=caller(router), now=now())
+    return answer(_view(task), HTTPStatus.CREATED, version=task.version)
+
+
+@router.get("/v1/tasks")
+def listing(limit: Limit = 50, next_token: Token = None) -> Response[str]:
+    query = "tasks"
+    page = services().tasks.listing(limit=limit, after=after(next_token, query))
+    return answer(listed(page, [_view(one) for one in page.items], query))
+
+
+@router.get("/v1/tasks/<task_id>")
+def get(task_id: str) -> Response[str]:
+    task = services().tasks.get(task_id)
+    return answer(_view(task), version=task.version)
+
+
+@router.put("/v1/tasks/<task_id>")
+def replace(
+    task_id: str, body: Annotated[TaskBody, Body()], if_match: IfMatch = None
+) -> Response[str]:
+    return _change(task_id, body, version(if_match))
+
+
+@router.patch("/v1/tasks/<task_id>")
+def change(
+    task_id: str, body: Annotated[dict[str, Any], Body()], if_match: IfMatch = None
+) -> Response[str]:
+    present = services().tasks.get(task_id, version=version(if_match))
+    return _change(
+        task_id, merged(TaskBody, present.definition.to_dict(), body), present.version
+    )
+
+
+@router.delete("/v1/tasks/<task_id>")
+def delete(task_id: str, if_match: IfMatch = None) -> Response[str]:
+    services().tasks.delete(task_id, version=version(if_match), now=now())
+    return empty()
+
+
+@router.post("/v1/tasks/<task_id>/run")
+def run(task_id: str, body: Annotated[RunBody | None, Body()] = None) -> Response[str]:
+    started = services().tasks.run(task_id, by=caller(router), now=now())
+    return answer(run_view(started), HTTPStatus.ACCEPTED)
+
+
+def _change(task_id: str, body: TaskBody, old: int | None) -> Response[str]:
+    task = services().tasks.change(
+        task_id, body.definition(), version=old, by=caller(router), now=now()
+    )
+    return answer(_view(task), version=task.version)
+
+
+def _view(task: Task) -> dict[str, Any]:
+    # From the schedule and the clock: the stored cursor may be a slot further.
+    upcoming = None if task.invalid else following(task.definition, now())
+    return task_view(task, next_run=upcoming, last_run=last_run(task.task_id))

@@ -1,0 +1,195 @@
+"""What clients get: domain objects as JSON."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response, content_types
+
+from cronhop.domain.credential import Credential
+from cronhop.domain.run import Execution, Run, StreamRecord
+from cronhop.domain.server import Server
+from cronhop.domain.task import Task
+from cronhop.services.runs import OutputPage
+
+
+def answer(
+    body: Mapping[str, Any],
+    status: HTTPStatus = HTTPStatus.OK,
+    *,
+    version: int | None = None,
+) -> Response[str]:
+    """Return a JSON answer; `version` becomes its ETag."""
+    headers: dict[str, str | list[str]] = {"Cache-Control": "no-store"}
+    if version is not None:
+        headers["ETag"] = f'"{version}"'
+    return Response(
+        status_code=status.value,
+        content_type=content_types.APPLICATION_JSON,
+        body=json.dumps(body),
+        headers=headers,
+    )
+
+
+def empty() -> Response[str]:
+    """Return an answer without a body."""
+    return Response(status_code=HTTPStatus.NO_CONTENT.value, body="")
+
+
+def instant(moment: datetime | None) -> str | None:
+    """Return an RFC 3339 UTC time, with milliseconds where there are any."""
+    if moment is None:
+        return None
+    precision = "milliseconds" if moment.microsecond else "seconds"
+    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def credential_view(credential: Credential) -> dict[str, Any]:
+    """Return a credential without what leads to its value."""
+    return {
+        "name": credential.name,
+        "kind": credential.kind.value,
+        "fingerprint": credential.fingerprint,
+        "version": credential.version,
+        "created_by": credential.created_by,
+        "created_at": instant(credential.created_at),
+        "updated_at": instant(credential.updated_at),
+    }
+
+
+def server_body(server: Server) -> dict[str, Any]:
+    """Return the server as a client would send it."""
+    return {
+        "name": server.name,
+        "host": server.host,
+        "port": server.port,
+        "username": server.username,
+        "credential": server.credential,
+        "host_keys": list(server.host_keys),
+        "environment": server.environment,
+        "tags": dict(server.tags),
+        "max_concurrency": server.max_concurrency,
+        "status": server.status.value,
+    }
+
+
+def server_view(server: Server) -> dict[str, Any]:
+    """Return a server."""
+    return {
+        "server_id": server.server_id,
+        **server_body(server),
+        "version": server.version,
+        "created_by": server.created_by,
+        "created_at": instant(server.created_at),
+        "updated_at": instant(server.updated_at),
+    }
+
+
+def task_view(
+    task: Task, *, next_run: datetime | None, last_run: Run | None = None
+) -> dict[str, Any]:
+    """Return a task with its next slot and its newest run."""
+    return {
+        "task_id": task.task_id,
+        **task.definition.to_dict(),
+        "next_run": instant(next_run),
+        "last_run": {
+            "run_id": last_run.run_id,
+            "state": last_run.state.value,
+            "slot": instant(last_run.slot),
+        }
+        if last_run
+        else None,
+        "invalid": task.invalid,
+        "version": task.version,
+        "created_by": task.created_by,
+        "created_at": instant(task.created_at),
+        "updated_at": instant(task.updated_at),
+    }
+
+
+def run_view(run: Run, executions: Sequence[Execution] | None = None) -> dict[str, Any]:
+    """Return a run, with its executions where they were asked for."""
+    view: dict[str, Any] = {
+        "run_id": run.run_id,
+        "task_id": run.task_id,
+        "trigger": run.trigger.value,
+        "slot": instant(run.slot),
+        "state": run.state.value,
+        "reason": run.reason,
+        "task_version": run.task_version,
+        "created_by": run.created_by,
+        "created_at": instant(run.created_at),
+        "started_at": instant(run.started_at),
+        "finished_at": instant(run.finished_at),
+        "targets": list(run.targets),
+    }
+    if run.missed_to:
+        view["missed"] = {
+            "from": instant(run.slot),
+            "to": instant(run.missed_to),
+            "at_least": run.missed_count,
+        }
+    if executions is not None:
+        view["counts"] = dict(Counter(one.state.value for one in executions))
+        view["executions"] = [execution_view(one) for one in executions]
+    return view
+
+
+def execution_view(execution: Execution) -> dict[str, Any]:
+    """Return an execution."""
+    return {
+        "server_id": execution.server_id,
+        "state": execution.state.value,
+        "reason": execution.reason,
+        "attempt": execution.attempt,
+        "exit_code": execution.exit_code,
+        "started_at": instant(execution.started_at),
+        "finished_at": instant(execution.finished_at),
+        "output_bytes": {
+            "stdout": _bytes(execution.stdout),
+            "stderr": _bytes(execution.stderr),
+        },
+    }
+
+
+def output_view(page: OutputPage, encoding: str) -> dict[str, Any]:
+    """Return a piece of output, as text or in base 64.
+
+    As text, a character that the page cuts in two begins the next page, and
+    what is no UTF-8 is replaced.
+    """
+    data, following = page.data, page.next_offset
+    if encoding == "base64":
+        text = base64.b64encode(data).decode()
+    else:
+        if not page.complete:
+            data = _whole_characters(data)
+            following -= len(page.data) - len(data)
+        text = data.decode(errors="replace")
+    return {
+        **asdict(page),
+        "data": text,
+        "encoding": encoding,
+        "next_offset": following,
+    }
+
+
+def _whole_characters(data: bytes) -> bytes:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(data)
+    pending, _ = decoder.getstate()
+    # A page of nothing but the beginning of a character must still get on.
+    return data[: len(data) - len(pending)] or data
+
+
+def _bytes(record: StreamRecord | None) -> int:
+    return record.total_bytes if record else 0

@@ -1,0 +1,52 @@
+"""The composition root of the API, built at the first request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+
+from cronhop.aws.output import OutputBucket
+from cronhop.aws.queue import Queue
+from cronhop.aws.secrets import Secrets
+from cronhop.aws.session import Session
+from cronhop.services.credentials import Credentials
+from cronhop.services.dispatch import Dispatcher
+from cronhop.services.runs import Runs
+from cronhop.services.servers import Servers
+from cronhop.services.tasks import Tasks
+from cronhop.settings import Settings
+from cronhop.store import connection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The use cases that routes call."""
+
+    credentials: Credentials
+    servers: Servers
+    tasks: Tasks
+    runs: Runs
+
+
+@cache
+def services() -> Services:
+    """Return the use cases of this environment."""
+    settings = Settings.from_env()
+    session = Session(settings)
+    connection.connect(settings, session.botocore)
+    queue = Queue(session.client("sqs"), settings.queue_url)
+    return Services(
+        credentials=Credentials(
+            secrets=Secrets(session.client("secretsmanager"), settings)
+        ),
+        servers=Servers(allowed_networks=settings.allowed_networks),
+        tasks=Tasks(dispatcher=Dispatcher(queue, shards=settings.shards)),
+        runs=Runs(bucket=OutputBucket(session.client("s3"), settings.bucket)),
+    )
+
+
+def now() -> datetime:
+    """Return the instant of this request, to the millisecond that is kept of it."""
+    exact = datetime.now(UTC)
+    return exact.replace(microsecond=exact.microsecond // 1000 * 1000)

@@ -1,0 +1,49 @@
+"""The executor's queue."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from cronhop.domain.message import Message
+
+BATCH = 10  # messages a request, SQS's limit
+MAX_DELAY_S = 900  # SQS's limit; whoever waits longer waits in a row
+
+
+class Queue:
+    """Sends messages to executors.
+
+    `client` is an SQS client.
+    """
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def send(self, messages: Sequence[tuple[Message, float]]) -> list[Message]:
+        """Send (message, delay in seconds) pairs, and return those refused.
+
+        A delay is rounded up, so that nothing comes before its time, and cut at
+        15 minutes.
+        """
+        refused: list[Message] = []
+        for start in range(0, len(messages), BATCH):
+            refused += self._send_batch(messages[start : start + BATCH])
+        return refused
+
+    def _send_batch(self, batch: Sequence[tuple[Message, float]]) -> list[Message]:
+        answer = self._client.send_message_batch(
+            QueueUrl=self._url,
+            Entries=[
+                {
+                    "Id": str(number),
+                    "MessageBody": message.to_json(),
+                    "DelaySeconds": min(max(math.ceil(delay_s), 0), MAX_DELAY_S),
+                    "MessageGroupId": message.group,
+                }
+                for number, (message, delay_s) in enumerate(batch)
+            ],
+        )
+        return [batch[int(entry["Id"])][0] for entry in answer.get("Failed", [])]

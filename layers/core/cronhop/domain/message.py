@@ -1,0 +1,72 @@
+"""What is said over the queue: ids only, never a command or a secret.
+
+A message tells an executor which row to look at; what is to be done is always
+read from the tables, so a forged or stale message can start nothing of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from cronhop.domain.ids import is_id
+from cronhop.errors import Invalid
+
+MAX_HOPS = 12  # messages in a chain; then the tick goes on from the table
+
+
+class MessageKind(StrEnum):
+    """What an executor is asked to do."""
+
+    START = "start"  #: take the run through its gate, then execute it
+    POLL = "poll"  #: visit an execution that is under way
+    CHECK = "check"  #: see whether a run that is not terminal needs help
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One request to an executor.
+
+    | field     | meaning                                                    |
+    |-----------|------------------------------------------------------------|
+    | server_id | which execution of the run, for `poll`                     |
+    | group     | the task: the queue serves groups fairly                   |
+    | hops      | how many messages in a chain led to this one               |
+    """
+
+    kind: MessageKind
+    run_id: str
+    group: str
+    server_id: str | None = None
+    hops: int = 0
+
+    def to_json(self) -> str:
+        """Return the message as it travels."""
+        return json.dumps(
+            {name: value for name, value in asdict(self).items() if value is not None}
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Message:
+        """Return the message that travelled as this text. Raises Invalid."""
+        try:
+            body = json.loads(text)
+            message = cls(
+                kind=MessageKind(body["kind"]),
+                run_id=body["run_id"],
+                group=body["group"],
+                server_id=body.get("server_id"),
+                hops=int(body.get("hops", 0)),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise Invalid("", "this is no message of ours") from exc
+        if not _is_id(message.run_id):
+            raise Invalid("run_id", "not an id")
+        if message.kind is MessageKind.POLL and not _is_id(message.server_id):
+            raise Invalid("server_id", "not an id")
+        return message
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and is_id(value)

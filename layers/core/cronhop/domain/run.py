@@ -1,0 +1,163 @@
+"""Runs and executions: the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """States of runs and executions. The terminal ones are never rewritten."""
+
+    PENDING = "pending"  #: on record, not begun
+    RUNNING = "running"  #: through the gate; its executions are under way
+    COMPLETED = "completed"  #: ended with exit code 0
+    FAILED = "failed"  #: ended with another exit code, or could not be started
+    TIMEOUT = "timeout"  #: ended by its timeout
+    CANCELLED = "cancelled"  #: ended by somebody's wish
+    SKIPPED = "skipped"  #: not started, for a stated reason
+    MISSED = "missed"  #: not started: later than its start deadline
+    LOST = "lost"  #: the outcome cannot be known
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing follows this state."""
+        return self not in OPEN_STATES
+
+
+OPEN_STATES = frozenset({State.PENDING, State.RUNNING})
+
+
+class Trigger(StrEnum):
+    """What made a run."""
+
+    SCHEDULE = "schedule"  #: a slot of the task's schedule
+    MANUAL = "manual"  #: somebody, by hand
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One firing of a task: the one row of its slot, or of a run by hand.
+
+    | field            | meaning                                               |
+    |------------------|-------------------------------------------------------|
+    | slot             | the instant it is due; None for a run by hand         |
+    | schedule_version | of the task when the slot was sent                    |
+    | task_version     | which spec it runs; set by the gate                   |
+    | targets          | ids of its servers; set by the gate                   |
+    | check_at         | when the tick looks after it, while it is open        |
+    | missed_to        | the last slot of a range of missed ones, from `slot`  |
+    | missed_count     | how many slots the range has, at least                |
+    """
+
+    run_id: str
+    task_id: str
+    trigger: Trigger
+    slot: datetime | None
+    state: State
+    reason: str | None
+    created_by: str
+    created_at: datetime
+    schedule_version: int
+    check_at: datetime | None = None
+    task_version: int | None = None
+    targets: tuple[str, ...] = ()
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    missed_to: datetime | None = None
+    missed_count: int | None = None
+
+    @property
+    def due(self) -> datetime:
+        """The instant it should start: its slot, or when it was made."""
+        return self.slot or self.created_at
+
+
+class Stream(StrEnum):
+    """The output streams of a command."""
+
+    STDOUT = "stdout"  #: standard output
+    STDERR = "stderr"  #: standard error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """A piece of a stream in the bucket: bytes `first` to `end`, exclusive."""
+
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamRecord:
+    """What is kept of one stream.
+
+    Offsets are those of the stream as the command wrote it.
+
+    | field       | meaning                                                 |
+    |-------------|---------------------------------------------------------|
+    | total_bytes | what the command wrote                                  |
+    | chunks      | the pieces in the bucket, in order; none: it is inline  |
+
+    Whatever lies in no chunk was dropped from the middle.
+    """
+
+    total_bytes: int
+    chunks: tuple[Chunk, ...] = ()
+
+    @property
+    def truncated_bytes(self) -> int:
+        """How many bytes of the middle were dropped."""
+        if not self.chunks:
+            return 0
+        return self.total_bytes - sum(chunk.end - chunk.first for chunk in self.chunks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """A run on one server.
+
+    | field       | meaning                                                   |
+    |-------------|-----------------------------------------------------------|
+    | attempt     | number of the start of the command, from 1                |
+    | owner       | token of the message that holds the lease                 |
+    | lease_until | until when only the owner may touch the host              |
+    | next_poll   | when the tick sends somebody; None when all is settled    |
+    | visits      | claims that may have started the command                  |
+    | polls       | visits that found the command running                     |
+    """
+
+    run_id: str
+    server_id: str
+    state: State
+    reason: str | None
+    attempt: int
+    owner: str
+    lease_until: datetime
+    next_poll: datetime | None
+    visits: int
+    polls: int
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    stdout: StreamRecord | None = None
+    stderr: StreamRecord | None = None
+
+    @property
+    def key(self) -> str:
+        """The attempt's own name, on the host and in the bucket."""
+        return f"{self.run_id}-{self.server_id}-{self.attempt}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How an execution ended."""
+
+    state: State
+    reason: str | None = None
+    exit_code: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    stdout: StreamRecord | None = None
+    stderr: StreamRecord | None = None

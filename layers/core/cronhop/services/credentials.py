@@ -1,0 +1,125 @@
+"""Credentials: kept, replaced, removed; their values are never shown."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from cronhop.aws.secrets import Secrets
+from cronhop.domain.credential import Credential, CredentialKind, Secret
+from cronhop.domain.private_key import private_key_fingerprint
+from cronhop.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from cronhop.store import credentials as store
+from cronhop.store import servers, tasks
+from cronhop.store.page import Page, walk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What people do with credentials."""
+
+    secrets: Secrets
+
+    def create(
+        self, name: str, secret: Secret, *, by: str, now: datetime
+    ) -> Credential:
+        """Keep a secret under a name. Raises Invalid, Conflict if it is taken."""
+        kind, fingerprint = _inspect(secret)
+        if store.get(name):
+            raise Conflict(f"there is a credential {name!r} already", field="name")
+        credential = Credential(
+            name=name,
+            kind=kind,
+            fingerprint=fingerprint,
+            # First the value: a row must never name a secret that is not there.
+            secret_id=self.secrets.add(secret),
+            version=1,
+            created_by=by,
+            created_at=now,
+            updated_at=now,
+        )
+        if not store.add(credential):
+            kept = store.get(name)
+            if kept and kept.secret_id == credential.secret_id:
+                return kept  # ours: only the answer had been lost
+            self.secrets.remove(credential.secret_id)
+            raise Conflict(f"there is a credential {name!r} already", field="name")
+        return credential
+
+    def replace(
+        self, name: str, secret: Secret, *, version: int | None, now: datetime
+    ) -> Credential:
+        """Keep another value under this name; servers use it from then on.
+
+        Raises Invalid, NotFound, Conflict, PreconditionFailed if `version` is
+        given and not the present one.
+        """
+        kind, fingerprint = _inspect(secret)
+        old = self.get(name)
+        if version not in {None, old.version}:
+            raise PreconditionFailed("it was changed since you read it")
+        if kind is not old.kind:
+            raise Conflict(f"credential {name!r} is a {old.kind}, not a {kind}")
+        self.secrets.change(old.secret_id, secret)
+        if not store.change(old, kind=kind, fingerprint=fingerprint, now=now):
+            raise Conflict("it is just being changed by somebody else")
+        return self.get(name)
+
+    def get(self, name: str) -> Credential:
+        """Return what is known of a credential. Raises NotFound."""
+        credential = store.get(name)
+        if credential is None:
+            raise NotFound(f"there is no credential {name!r}")
+        return credential
+
+    def listing(self, *, limit: int, after: str | None) -> Page[Credential]:
+        """Return credentials by name."""
+        return store.listing(limit=limit, after=after)
+
+    def delete(self, name: str, *, version: int | None) -> None:
+        """Remove a credential that nothing uses. Raises NotFound, Conflict."""
+        credential = self.get(name)
+        if version not in {None, credential.version}:
+            raise PreconditionFailed("it was changed since you read it")
+        users = itertools.chain(_servers_using(name), _tasks_using(name))
+        if named := list(itertools.islice(users, 5)):
+            raise Conflict(f"credential {name!r} is used by {', '.join(named)}")
+        # First the row: from here on nobody can use it.
+        store.remove(name)
+        self.secrets.remove(credential.secret_id)
+
+
+def require_credential(
+    name: str, *, field: str, kind: CredentialKind | None = None
+) -> None:
+    """Ensure that there is such a credential. Raises Invalid naming the field."""
+    credential = store.get(name)
+    if credential is None:
+        raise Invalid(field, f"there is no credential {name!r}")
+    if kind and credential.kind is not kind:
+        raise Invalid(field, f"credential {name!r} is not a {kind}")
+
+
+def _inspect(secret: Secret) -> tuple[CredentialKind, str | None]:
+    if (secret.private_key is None) == (secret.password is None):
+        raise Invalid("", "give either a private_key or a password")
+    if secret.private_key is not None:
+        fingerprint = private_key_fingerprint(secret.private_key, secret.passphrase)
+        return CredentialKind.PRIVATE_KEY, fingerprint
+    if secret.passphrase is not None:
+        raise Invalid("passphrase", "a password has none")
+    return CredentialKind.PASSWORD, None
+
+
+def _servers_using(name: str) -> Iterator[str]:
+    for server in walk(servers.listing):
+        if server.credential == name:
+            yield f"server {server.name}"
+
+
+def _tasks_using(name: str) -> Iterator[str]:
+    for task in walk(tasks.listing):
+        if name in task.definition.spec.secrets.values():
+            yield f"task {task.definition.name}"

@@ -1,0 +1,328 @@
+"""The tick: intent, send, advance.
+
+For each task that is due: put the run row of its slot if absent (intent), send
+its start message (send), move the task's cursor to the following slot (advance).
+A crash between any two of these repeats them at the next tick; what is repeated
+meets the row, and at the executor the claim and the guard on the host.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from cronhop.aws.queue import BATCH, Queue
+from cronhop.domain.ids import slot_run_id
+from cronhop.domain.message import Message, MessageKind
+from cronhop.domain.run import Run, State, Trigger
+from cronhop.domain.schedule import CronSchedule, count_slots, latest_slot, next_slot
+from cronhop.domain.task import Task
+from cronhop.errors import Invalid
+from cronhop.observe import log
+from cronhop.store import executions, runs, tasks
+
+LOOK_AHEAD = timedelta(seconds=90)  # a minute and the tick's own jitter
+CHECK_AFTER = timedelta(minutes=2)  # when the tick looks after what it sent
+Row = TypeVar("Row", bound=tuple[Any, ...])
+COUNT_LIMIT = 1000  # slots counted in a row of missed ones; beyond: "at least"
+
+
+@dataclass(kw_only=True)
+class TickReport:
+    """What a tick did.
+
+    | field    | meaning                                                      |
+    |----------|--------------------------------------------------------------|
+    | started  | ids of runs whose start was sent                             |
+    | checked  | ids of open runs that an executor was asked to look at       |
+    | polled   | ids of runs, of executions that an executor was asked to poll|
+    | parked   | ids of tasks that were taken out of the schedule             |
+    | failed   | ids of tasks that could not be dispatched this time          |
+    | complete | whether all that was due was looked at in time               |
+    """
+
+    started: list[str] = field(default_factory=list)
+    checked: list[str] = field(default_factory=list)
+    polled: list[str] = field(default_factory=list)
+    parked: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    complete: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatched:
+    """The start messages of one task's due slots, and the slot after them."""
+
+    task: Task
+    messages: tuple[tuple[Message, float], ...]
+    following: datetime | None
+
+
+class Dispatcher:
+    """Sends what is due.
+
+    `shards` is the number of partitions of the time indexes, `monotonic` the
+    clock that `stop_at` is told by.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        shards: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._queue = queue
+        self._shards = shards
+        self._monotonic = monotonic
+
+    def tick(self, now: datetime, *, stop_at: float) -> TickReport:
+        """Send every slot due by now + the look-ahead, and return what was done.
+
+        1. due tasks, oldest first: intent, send, advance
+        2. executions to poll and open runs to check: send, move on
+
+        Stops at `stop_at`; the next tick goes on with the oldest.
+        """
+        report = TickReport()
+        until = now + LOOK_AHEAD
+        due = self._merged(tasks.due, until)
+        for batch in self._in_time(due, stop_at, report):
+            self._dispatch([task_id for _, task_id in batch], now, report)
+        polls = self._merged(executions.to_poll, until)
+        for to_poll in self._in_time(polls, stop_at, report):
+            self._send_polls(to_poll, now, report)
+        checks = self._merged(runs.to_check, until)
+        for to_check in self._in_time(checks, stop_at, report):
+            self._send_checks(to_check, now, report)
+        return report
+
+    def due(self, now: datetime, *, limit: int = 100) -> list[tuple[str, datetime]]:
+        """Return (task id, slot) of what a tick at `now` would begin with."""
+        found = self._merged(tasks.due, now + LOOK_AHEAD)
+        return [(task_id, slot) for slot, task_id in itertools.islice(found, limit)]
+
+    def send_task(self, task: Task, now: datetime) -> None:
+        """Send the slots of one task that lie inside the look-ahead.
+
+        For a task that was just created or changed: the next tick would be too
+        late for them.
+        """
+        if not task.next_run or task.next_run > now + LOOK_AHEAD:
+            return
+        try:
+            self._dispatch([task.task_id], now, TickReport())
+        except Exception:  # noqa: BLE001  the tick sends it all the same
+            log.exception(
+                "The tick has to send this task",
+                action="task_not_sent",
+                task_id=task.task_id,
+            )
+
+    def send_run(self, run: Run) -> None:
+        """Ask an executor to start a run now.
+
+        If the queue cannot be reached, the tick does it from the run's row.
+        """
+        message = Message(kind=MessageKind.START, run_id=run.run_id, group=run.task_id)
+        try:
+            refused = self._queue.send([(message, 0)])
+        except Exception:  # noqa: BLE001  the run is on record already
+            log.exception(
+                "The tick has to send this run",
+                action="run_not_sent",
+                run_id=run.run_id,
+            )
+        else:
+            if refused:
+                log.warning(
+                    "The queue refused this run",
+                    action="run_not_sent",
+                    run_id=run.run_id,
+                )
+
+    def _dispatch(
+        self, task_ids: Iterable[str], now: datetime, report: TickReport
+    ) -> None:
+        dispatched = []
+        for task_id in task_ids:
+            try:
+                planned = self._plan_due(task_id, now, report)
+            except Exception:  # noqa: BLE001  one bad task never stops the tick
+                report.failed.append(task_id)
+                log.exception(
+                    "A task could not be dispatched",
+                    action="task_failed",
+                    task_id=task_id,
+                )
+            else:
+                if planned:
+                    dispatched.append(planned)
+        self._send(dispatched, report)
+
+    def _plan_due(
+        self, task_id: str, now: datetime, report: TickReport
+    ) -> Dispatched | None:
+        # A strong read: the index may still show what is no longer due.
+        task = tasks.get(task_id)
+        if task is None or not task.next_run or task.next_run > now + LOOK_AHEAD:
+            return None
+        try:
+            return self._plan(task, now)
+        except Invalid as exc:
+            tasks.park(task, str(exc))
+            report.parked.append(task_id)
+            log.warning(
+                "A task was parked", action="task_parked", task_id=task_id, why=str(exc)
+            )
+            return None
+
+    def _plan(self, task: Task, now: datetime) -> Dispatched:
+        """Put the rows of the task's due slots; return what is to be sent."""
+        schedule = task.definition.schedule
+        if schedule is None:
+            raise Invalid("schedule", "a task without a schedule is never due")
+        messages = []
+        slot = task.next_run
+        while slot and slot <= now + LOOK_AHEAD:
+            slot = _collapse(task, schedule, slot, now)
+            run = _intend(task, slot, now)
+            if not run.state.is_terminal:
+                message = Message(
+                    kind=MessageKind.START, run_id=run.run_id, group=task.task_id
+                )
+                messages.append((message, (slot - now).total_seconds()))
+            slot = next_slot(schedule, slot)
+        return Dispatched(task=task, messages=tuple(messages), following=slot)
+
+    def _send(self, dispatched: list[Dispatched], report: TickReport) -> None:
+        messages = [message for one in dispatched for message in one.messages]
+        refused = {message.run_id for message in self._queue.send(messages)}
+        for one in dispatched:
+            run_ids = [message.run_id for message, _ in one.messages]
+            if refused.intersection(run_ids):
+                # Not advanced, so the next tick sends its slots again.
+                report.failed.append(one.task.task_id)
+                continue
+            tasks.advance(one.task, one.following)
+            report.started += run_ids
+
+    def _send_polls(
+        self,
+        rows: Sequence[tuple[datetime, str, str]],
+        now: datetime,
+        report: TickReport,
+    ) -> None:
+        messages = [
+            (
+                Message(
+                    kind=MessageKind.POLL,
+                    run_id=run_id,
+                    server_id=server_id,
+                    group=run_id,
+                ),
+                (at - now).total_seconds(),
+            )
+            for at, run_id, server_id in rows
+        ]
+        refused = {
+            (message.run_id, message.server_id)
+            for message in self._queue.send(messages)
+        }
+        for at, run_id, server_id in rows:
+            if (run_id, server_id) not in refused:
+                moved = max(at, now) + CHECK_AFTER
+                executions.move_poll(run_id, server_id, old=at, new=moved)
+                report.polled.append(run_id)
+
+    def _send_checks(
+        self, rows: Sequence[tuple[datetime, str]], now: datetime, report: TickReport
+    ) -> None:
+        messages = [
+            (
+                Message(kind=MessageKind.CHECK, run_id=run_id, group=run_id),
+                (at - now).total_seconds(),
+            )
+            for at, run_id in rows
+        ]
+        refused = {message.run_id for message in self._queue.send(messages)}
+        for at, run_id in rows:
+            if run_id not in refused:
+                runs.move_check(run_id, old=at, new=max(at, now) + CHECK_AFTER)
+                report.checked.append(run_id)
+
+    def _merged(
+        self, query: Callable[[int, datetime], Iterator[Row]], until: datetime
+    ) -> Iterator[Row]:
+        """Return what a time index holds until then, over all shards, oldest first."""
+        return heapq.merge(*(query(shard, until) for shard in range(self._shards)))
+
+    def _in_time(
+        self, rows: Iterator[Row], stop_at: float, report: TickReport
+    ) -> Iterator[list[Row]]:
+        """Yield the rows by tens, and stop when the tick's time is over."""
+        while batch := list(itertools.islice(rows, BATCH)):
+            if self._monotonic() >= stop_at:
+                report.complete = False
+                return
+            yield batch
+
+
+def _collapse(
+    task: Task, schedule: CronSchedule, slot: datetime, now: datetime
+) -> datetime:
+    """Return which slot is to be started of those from `slot` that have passed.
+
+    After an outage the newest one is; the older ones become one `missed` row
+    whose id is that of the oldest. A slot that has a row is taken as that row
+    says, so that a tick which crashed half-way is repeated, not done again
+    otherwise.
+    """
+    newest = latest_slot(schedule, slot, now) if slot < now else None
+    if newest is None or newest == slot:
+        return slot
+    before = latest_slot(schedule, slot, newest - timedelta(seconds=1)) or slot
+    missed = Run(
+        run_id=slot_run_id(task.task_id, slot),
+        task_id=task.task_id,
+        trigger=Trigger.SCHEDULE,
+        slot=slot,
+        state=State.MISSED,
+        reason="nothing ran at the time; the newest slot of the outage was started",
+        created_by="scheduler",
+        created_at=now,
+        finished_at=now,
+        schedule_version=task.schedule_version,
+        missed_to=before,
+        missed_count=count_slots(schedule, slot, before, limit=COUNT_LIMIT),
+    )
+    if runs.add(missed):
+        return newest
+    row = runs.get(missed.run_id)
+    if row and row.missed_to:
+        return next_slot(schedule, row.missed_to) or newest
+    return slot
+
+
+def _intend(task: Task, slot: datetime, now: datetime) -> Run:
+    """Ensure that the slot has its row, and return it."""
+    run = Run(
+        run_id=slot_run_id(task.task_id, slot),
+        task_id=task.task_id,
+        trigger=Trigger.SCHEDULE,
+        slot=slot,
+        state=State.PENDING,
+        reason=None,
+        created_by="scheduler",
+        created_at=now,
+        check_at=max(slot, now) + CHECK_AFTER,
+        schedule_version=task.schedule_version,
+    )
+    if runs.add(run):
+        return run
+    return runs.get(run.run_id) or run

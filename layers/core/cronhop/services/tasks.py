@@ -1,0 +1,160 @@
+"""Tasks: on record, changed, removed, run by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from cronhop.domain.credential import CredentialKind
+from cronhop.domain.ids import new_id
+from cronhop.domain.run import Run, State, Trigger
+from cronhop.domain.schedule import check as check_schedule
+from cronhop.domain.schedule import next_slot
+from cronhop.domain.task import Task, TaskDefinition
+from cronhop.errors import Invalid, NotFound, PreconditionFailed
+from cronhop.services.credentials import require_credential
+from cronhop.services.dispatch import CHECK_AFTER, Dispatcher
+from cronhop.store import runs, servers
+from cronhop.store import tasks as store
+from cronhop.store.page import Page
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tasks:
+    """What people do with tasks."""
+
+    dispatcher: Dispatcher
+
+    def create(self, definition: TaskDefinition, *, by: str, now: datetime) -> Task:
+        """Put a task on record, and send it if it is due within the look-ahead.
+
+        Raises Invalid, Conflict if its name is taken.
+        """
+        _check(definition)
+        task = Task(
+            task_id=new_id(now),
+            definition=definition,
+            version=1,
+            schedule_version=1,
+            next_run=following(definition, now),
+            active_run=None,
+            invalid=None,
+            created_by=by,
+            created_at=now,
+            updated_at=now,
+        )
+        store.add(task)
+        self.dispatcher.send_task(task, now)
+        return task
+
+    def change(
+        self,
+        task_id: str,
+        definition: TaskDefinition,
+        *,
+        version: int | None,
+        by: str,
+        now: datetime,
+    ) -> Task:
+        """Let the task be as defined. Raises Invalid, NotFound, Conflict.
+
+        A change of schedule or of `enabled` starts from now: slots that are on
+        record already go on only if the new schedule has them too. Raises
+        PreconditionFailed if `version` is given and not the present one.
+        """
+        old = self.get(task_id, version=version)
+        _check(definition)
+        new = replace(
+            old, definition=definition, version=old.version + 1, updated_at=now
+        )
+        if _timing(definition) != _timing(old.definition):
+            new = replace(
+                new,
+                schedule_version=old.schedule_version + 1,
+                next_run=following(definition, now),
+                invalid=None,
+            )
+        store.replace(old, new, by=by)
+        if new.schedule_version != old.schedule_version:
+            self.dispatcher.send_task(new, now)
+        return new
+
+    def get(self, task_id: str, *, version: int | None = None) -> Task:
+        """Return the task. Raises NotFound, PreconditionFailed."""
+        task = store.get(task_id)
+        if task is None:
+            raise NotFound(f"there is no task {task_id}")
+        if version not in {None, task.version}:
+            raise PreconditionFailed("it was changed since you read it")
+        return task
+
+    def listing(self, *, limit: int, after: str | None) -> Page[Task]:
+        """Return tasks, oldest first."""
+        return store.listing(limit=limit, after=after)
+
+    def delete(self, task_id: str, *, version: int | None, now: datetime) -> None:
+        """Remove a task; its runs stay on record. Raises NotFound."""
+        store.remove(self.get(task_id, version=version), now=now)
+
+    def run(self, task_id: str, *, by: str, now: datetime) -> Run:
+        """Run the task now, beside its schedule. Raises NotFound.
+
+        The run is on record when this returns; if the queue cannot be reached,
+        the tick sends it.
+        """
+        task = self.get(task_id)
+        run = Run(
+            run_id=new_id(now),
+            task_id=task_id,
+            trigger=Trigger.MANUAL,
+            slot=None,
+            state=State.PENDING,
+            reason=None,
+            created_by=by,
+            created_at=now,
+            check_at=now + CHECK_AFTER,
+            schedule_version=task.schedule_version,
+        )
+        runs.add(run)
+        self.dispatcher.send_run(run)
+        return run
+
+
+def following(definition: TaskDefinition, now: datetime) -> datetime | None:
+    """Return the first slot after now, None if the schedule is not followed."""
+    if definition.schedule is None or not definition.enabled:
+        return None
+    return next_slot(definition.schedule, now)
+
+
+def last_run(task_id: str) -> Run | None:
+    """Return the newest run of the task that has begun or ended, None if none has.
+
+    Slots inside the look-ahead are on record before they are due.
+    """
+    page = runs.of_task(task_id, limit=10, after=None)
+    begun = (run for run in page.items if run.state is not State.PENDING)
+    return next(begun, None)
+
+
+def _timing(definition: TaskDefinition) -> tuple[object, bool]:
+    return definition.schedule, definition.enabled
+
+
+def _check(definition: TaskDefinition) -> None:
+    """Ensure that all the task names is there, and that its schedule is possible."""
+    if definition.schedule:
+        check_schedule(definition.schedule)
+    known = servers.get_many(definition.targets.server_ids)
+    for number, server_id in enumerate(definition.targets.server_ids):
+        if server_id not in known:
+            field = f"targets.server_ids.{number}"
+            raise Invalid(field, f"there is no server {server_id!r}")
+    for variable, name in definition.spec.secrets.items():
+        if variable in definition.spec.environment:
+            raise Invalid(
+                f"spec.secrets.{variable}", "it is in the environment as well"
+            )
+        require_credential(
+            name, field=f"spec.secrets.{variable}", kind=CredentialKind.PASSWORD
+        )

@@ -1,0 +1,387 @@
+"""Connections to servers: pinned host keys, one credential, an absolute deadline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from paramiko import Channel
+
+from cronhop.domain.credential import Secret
+from cronhop.domain.host_key import fingerprint_of, parse_host_key
+from cronhop.domain.server import Server
+from cronhop.errors import (
+    CronhopError,
+    Deadline,
+    HostKeyRefused,
+    Invalid,
+    LoginRefused,
+    ProtocolError,
+    RemoteError,
+    Unreachable,
+)
+from cronhop.ssh.failure import Phase, explain
+from cronhop.ssh.private_key import private_key
+from cronhop.ssh.route import OVER, connect
+from cronhop.ssh.transport import Transport, Watchdog
+
+OPENING_S: Final = 20.0  # seconds from the name to the login, or the host is silent
+MAX_CHANNELS: Final = 8  # at once on one connection; sshd's MaxSessions is 10
+MAX_OPENING: Final = 4  # connections to one host at once, until they are logged in
+
+_LOGIN_BYTES: Final = 512 * 1024  # what a server may send until it is logged in to
+_SLACK_BYTES: Final = 4 * 1024 * 1024  # beyond an answer: windows, framing, stderr
+_STDERR_BYTES: Final = 400  # kept, for messages
+_STDERR_PAUSE_S: Final = 0.25  # between two looks at stderr
+_PACKET_BYTES: Final = 32 * 1024
+_TOO_MANY_FAILURES: Final = 2  # goodbye code that sshd uses for it
+_NO_MORE_METHODS: Final = 14  # RFC 4253 section 11.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a script wrote: all of stdout, and how stderr began."""
+
+    stdout: bytes
+    stderr: bytes
+
+
+class Connection:
+    """A login on a server, which up to eight commands share at once.
+
+    Made by `Connection.open`. Every call ends within a second of `deadline`
+    (an instant of the monotonic clock), whatever the server does. Thread-safe.
+    """
+
+    def __init__(
+        self, transport: Transport, watchdog: Watchdog, *, deadline: float
+    ) -> None:
+        self.deadline: Final = deadline
+        self._transport = transport
+        self._watchdog = watchdog
+        self._channels = threading.BoundedSemaphore(MAX_CHANNELS)
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        server: Server,
+        secret: Secret,
+        *,
+        deadline: float,
+        allowed: Sequence[str] = (),
+    ) -> Self:
+        """Connect and log in; nothing of the secret is sent to a wrong host.
+
+        1. resolve the name, refuse addresses that are never connected to except
+           those in the networks `allowed`, connect to that very address
+        2. agree on keys, compare the host key with the pinned ones
+        3. log in
+
+        Raises a `RemoteError`: `AddressRefused`, `Unreachable`, `Busy`,
+        `HostKeyRefused`, `LoginRefused`, `Deadline`, `ProtocolError`.
+        """
+        pinned = _pinned(server)
+        opened_by = min(deadline, time.monotonic() + OPENING_S)
+        sock = connect(
+            server,
+            opened_by=opened_by,
+            deadline=deadline,
+            allowed=allowed,
+            allowance=_LOGIN_BYTES,
+        )
+        transport = Transport(sock, tuple(key_type for key_type, _ in pinned))
+        watchdog = Watchdog(transport, opened_by)
+        connection = cls(transport, watchdog, deadline=deadline)
+        try:
+            with connection._translated(Phase.HANDSHAKE):
+                transport.start_client()
+                _check_host_key(transport, pinned)
+            with connection._translated(Phase.LOGIN):
+                _log_in(transport, server.username, secret)
+        except BaseException:
+            connection.close()
+            raise
+        watchdog.expires_at = deadline
+        return connection
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection can still be used."""
+        return self._transport.is_active() and not self._watchdog.has_fired
+
+    def execute(
+        self, stdin: bytes, *, limit: int, timeout_s: float | None = None
+    ) -> bytes:
+        """Run the shell script `stdin` and return its stdout.
+
+        Raises `ProtocolError` if it writes more than `limit` bytes, `Unreachable`
+        if it does not end within `timeout_s`, any other `RemoteError` if the
+        connection breaks. The script may then have run, in part or whole.
+        """
+        return self.run(stdin, limit=limit, timeout_s=timeout_s).stdout
+
+    def run(
+        self, stdin: bytes, *, limit: int, timeout_s: float | None = None
+    ) -> Answer:
+        """Run a shell script like `execute`, and return stderr's beginning too."""
+        until = self.deadline
+        if timeout_s is not None:
+            until = min(until, time.monotonic() + timeout_s)
+        with self._lock:
+            self._transport.quick_socket.allowance += limit + _SLACK_BYTES
+        if not self._channels.acquire(timeout=max(0.0, until - time.monotonic())):
+            raise self._too_late(until)
+        try:
+            with self._translated(Phase.SESSION):
+                channel = self._transport.open_session(
+                    timeout=max(0.001, until - time.monotonic())
+                )
+                try:
+                    # The login shell may be anything: it only has to start sh,
+                    # which reads the script from stdin.
+                    self._transport.request_exec(channel, "exec /bin/sh -s")
+                    return self._converse(channel, stdin, limit, until)
+                finally:
+                    channel.close()
+        finally:
+            self._channels.release()
+
+    def close(self) -> None:
+        """End the connection; its threads are gone when this returns."""
+        self._watchdog.stop()
+        self._transport.end()
+        for thread in (self._transport, self._watchdog):
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _converse(
+        self, channel: Channel, stdin: bytes, limit: int, until: float
+    ) -> Answer:
+        """Send stdin and read until the end, both at once: windows are finite."""
+        channel.settimeout(_STDERR_PAUSE_S)
+        stdout, stderr = bytearray(), bytearray()
+        unsent = memoryview(stdin)
+        while True:
+            if time.monotonic() > until:
+                raise self._too_late(until)
+            try:
+                if unsent and not channel.recv_ready():
+                    unsent = unsent[self._send(channel, unsent) :]
+                    continue
+                data = channel.recv(_PACKET_BYTES)
+            except TimeoutError:
+                data = None
+            while channel.recv_stderr_ready():
+                stderr += channel.recv_stderr(_PACKET_BYTES)[
+                    : max(0, _STDERR_BYTES - len(stderr))
+                ]
+            if data == b"":
+                break
+            stdout += data or b""
+            if len(stdout) > limit:
+                raise ProtocolError(f"the host answered more than {limit} bytes")
+        if not channel.eof_received and not self._transport.is_active():
+            raise EOFError
+        return Answer(stdout=bytes(stdout), stderr=bytes(stderr))
+
+    def _send(self, channel: Channel, unsent: memoryview) -> int:
+        """Send what the window takes, end stdin behind the last byte of it."""
+        try:
+            sent = channel.send(unsent[:_PACKET_BYTES].tobytes())
+        except TimeoutError:
+            raise
+        except OSError:
+            if not self._transport.is_active():
+                raise
+            sent = 0
+        if sent == 0:
+            return len(unsent)  # the other end is closed: stdout may tell why
+        if sent == len(unsent):
+            channel.shutdown_write()
+        return sent
+
+    @contextmanager
+    def _translated(self, phase: Phase) -> Iterator[None]:
+        """Let nothing of paramiko's or the socket's out, only `RemoteError`s."""
+        sock = self._transport.quick_socket
+        try:
+            yield
+        except CronhopError:
+            raise
+        except Exception as exc:
+            # Anything: the transport's thread meets a peer's bytes unprepared
+            # (struct.error, UnicodeDecodeError, InvalidTag …) and passes it on.
+            if self._watchdog.has_fired:
+                raise self._too_late(self._watchdog.expires_at) from exc
+            if sock.is_overrun:
+                raise ProtocolError("the host sent more than it may") from exc
+            if self._transport.disconnect_code in (
+                _TOO_MANY_FAILURES,
+                _NO_MORE_METHODS,
+            ) and (phase is Phase.LOGIN):
+                raise LoginRefused("the server refused the login") from exc
+            raise explain(
+                exc,
+                phase=phase,
+                head=sock.head,
+                is_alive=self._transport.is_active(),
+            ) from exc
+
+    def _too_late(self, until: float) -> RemoteError:
+        """Return the error for an instant that is over: ours, or the server's."""
+        if until >= self.deadline:
+            return Deadline(OVER)
+        return Unreachable("the server does not answer")
+
+
+class Connections:
+    """The connections of one invocation: one to a server, shared, closed at its end.
+
+    A context manager; thread-safe. A connection keeps the deadline that it was
+    opened with.
+    """
+
+    def __init__(self, *, allowed: Sequence[str] = ()) -> None:
+        self._allowed = tuple(allowed)
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._opened: dict[tuple[str, int], Future[Connection]] = {}
+        self._opening: defaultdict[tuple[str, int], threading.Semaphore] = defaultdict(
+            lambda: threading.BoundedSemaphore(MAX_OPENING)
+        )
+
+    def to(self, server: Server, secret: Secret, *, deadline: float) -> Connection:
+        """Return the connection to a server, opened if there is none that works.
+
+        Who asks while it is being opened waits for it and shares its failure. A
+        failure that would only repeat itself (wrong key, wrong login) is kept for
+        the invocation: each further attempt would count against our address.
+        """
+        key = (server.server_id, server.version)
+        with self._lock:
+            former = self._opened.get(key)
+            if former is None or not _is_usable(former):
+                future = self._opened[key] = Future()
+            else:
+                future = former
+        if future is not former:
+            if former is not None:
+                _close(former)
+            self._open(future, server, secret, deadline)
+        try:
+            return future.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise Deadline(OVER) from None
+
+    def close(self) -> None:
+        """Close every connection, and those that are yet being opened as they are."""
+        with self._lock:
+            self._is_closed = True
+            futures = list(self._opened.values())
+        for future in futures:
+            _close(future)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open(
+        self,
+        future: Future[Connection],
+        server: Server,
+        secret: Secret,
+        deadline: float,
+    ) -> None:
+        """Open a connection into `future`, a few at a time to one host."""
+        with self._lock:
+            turn = self._opening[server.host, server.port]
+        if not turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            future.set_exception(Deadline(OVER))
+            return
+        try:
+            connection = Connection.open(
+                server, secret, deadline=deadline, allowed=self._allowed
+            )
+        except BaseException as exc:
+            future.set_exception(exc)
+            raise
+        finally:
+            turn.release()
+        future.set_result(connection)
+        if self._is_closed:
+            connection.close()
+
+
+def _close(future: Future[Connection]) -> None:
+    """Close a connection, if it was ever opened."""
+    if future.done() and future.exception() is None:
+        future.result().close()
+
+
+def _is_usable(future: Future[Connection]) -> bool:
+    """Return whether a connection works, is on its way, or cannot ever work."""
+    if not future.done():
+        return True
+    error = future.exception()
+    if error is not None:
+        return isinstance(error, RemoteError) and error.permanent
+    return future.result().is_open
+
+
+def _pinned(server: Server) -> list[tuple[str, bytes]]:
+    """Return type and blob of the server's pinned keys."""
+    try:
+        return [parse_host_key(line) for line in server.host_keys]
+    except Invalid as exc:
+        raise ProtocolError("a pinned host key of the server cannot be read") from exc
+
+
+def _check_host_key(transport: Transport, pinned: Sequence[tuple[str, bytes]]) -> None:
+    """Ensure that the server has shown a pinned key."""
+    key = transport.get_remote_server_key()
+    seen = key.asbytes()
+    if (key.get_name(), seen) not in pinned:
+        raise HostKeyRefused(
+            expected=tuple(fingerprint_of(blob) for _, blob in pinned),
+            seen=fingerprint_of(seen),
+        )
+
+
+def _log_in(transport: Transport, username: str, secret: Secret) -> None:
+    """Authenticate with the key, or else the password, of the credential."""
+    if secret.private_key is not None:
+        missing = transport.auth_publickey(
+            username, private_key(secret.private_key, secret.passphrase)
+        )
+    elif secret.password is not None:
+        missing = transport.auth_password(username, secret.password)
+    else:
+        raise LoginRefused("the credential is empty")
+    if missing:
+        raise LoginRefused("the server asks for a second factor")

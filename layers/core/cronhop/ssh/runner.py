@@ -1,0 +1,377 @@
+"""Starting commands on servers, once, and learning what became of them.
+
+Each call is one visit: runner.sh is sent to the server with a question and answers
+it. What runner.sh promises, and keeps without any of us being connected, is written
+there.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from importlib.resources import files
+from typing import Final, Literal
+
+from cronhop.errors import Invalid, NoWorkdir, ProtocolError
+from cronhop.ssh.connection import Answer, Connection
+from cronhop.ssh.failure import quote
+
+_KEY: Final = re.compile(r"[0-9A-Za-z-]{1,100}")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_OWN_NAME: Final = re.compile(
+    # What shells keep for themselves: read-only, or changed behind one's back.
+    r"_|PPID|UID|EUID|GROUPS|SHELLOPTS|BASHOPTS|BASH_VERSINFO|BASHPID|DIRSTACK|FUNCNAME"
+    r"|PIPESTATUS|RANDOM|SECONDS|LINENO|OPTIND|OPTARG|IFS|HISTCMD|KSH\w*|PGRP|USER_ID"
+    r"|EPOCH\w*|CRONHOP_\w*|ch_\w*"
+)
+_MAX_TIMEOUT_S: Final = 7 * 24 * 3600
+_INERT: Final = frozenset(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-"
+)
+_ESCAPED: Final = tuple(
+    chr(byte) if byte in _INERT else f"\\0{byte:03o}" for byte in range(256)
+)
+_ANSWER_S: Final = 30.0  # seconds for an answer, beyond what a visit waits by itself
+_NOISE_BYTES: Final = 256 * 1024  # what a login shell's rc files may print
+
+
+class RemoteState(StrEnum):
+    """What a visit finds on the host."""
+
+    STARTING = "starting"  #: the guard is there, a minute old at most
+    RUNNING = "running"  #: the supervisor lives
+    EXITED = "exited"  #: the end is on record
+    LOST = "lost"  #: it was started, or may have been, and nobody knows the end
+    ABSENT = "absent"  #: no guard: never started here
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A command to start.
+
+    | field        | meaning                                                      |
+    |--------------|--------------------------------------------------------------|
+    | key          | names the execution's attempt, and its guard on the host     |
+    | command      | for /bin/sh, or a whole script that begins with `#!`         |
+    | environment  | added to the login's environment, as is `CRONHOP_EXECUTION`  |
+    | timeout_s    | then TERM to the command's process group                     |
+    | kill_grace_s | after TERM, then KILL                                        |
+
+    Raises `Invalid` for what no host could run.
+    """
+
+    key: str
+    command: str
+    environment: Mapping[str, str] = field(repr=False)
+    timeout_s: int
+    kill_grace_s: int = 10
+
+    def __post_init__(self) -> None:
+        _check_key(self.key)
+        if not self.command or "\0" in self.command:
+            raise Invalid("command", "is empty or contains NUL")
+        if not 1 <= self.timeout_s <= _MAX_TIMEOUT_S:
+            raise Invalid("timeout_s", f"is not within 1 and {_MAX_TIMEOUT_S}")
+        if not 0 <= self.kill_grace_s <= _MAX_TIMEOUT_S:
+            raise Invalid("kill_grace_s", f"is not within 0 and {_MAX_TIMEOUT_S}")
+        for name, value in self.environment.items():
+            check_variable(name)
+            if "\0" in value:
+                raise Invalid(f"environment.{name}", "contains NUL")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a visit found.
+
+    | field                     | meaning                                        |
+    |---------------------------|------------------------------------------------|
+    | state                     |                                                |
+    | started_here              | this visit made the guard                      |
+    | exit_code                 | as a shell's `$?`: 128 + n for signal n        |
+    | timed_out                 | the command's time-out struck                  |
+    | duration_s                | from start to end; None if not exited          |
+    | age_s                     | from start to now; None if not known           |
+    | stdout_bytes, _stderr_    | sizes so far                                   |
+    | stdout_head, stderr_head  | how they begin, when exited                    |
+    | reason                    | in words, for `lost`                           |
+    | escaped                   | processes that outlived the time-out           |
+    """
+
+    state: RemoteState
+    started_here: bool
+    exit_code: int | None
+    timed_out: bool
+    duration_s: float | None
+    age_s: float | None
+    stdout_bytes: int
+    stderr_bytes: int
+    stdout_head: bytes
+    stderr_head: bytes
+    reason: str | None
+    escaped: int
+
+
+_LOST: Final = {
+    "rebooted": "host rebooted",
+    "died": "runner died",
+    "never_started": "never started: guard without pid",
+    "cleaned": "cleaned: its end was on record, and its files were removed",
+}
+_NO_WORKDIR: Final = {
+    "no_home": "HOME is not set",
+    "home_missing": "the home directory is missing",
+    "home_not_writable": "the home directory is not writable",
+    "home_full": "the home directory is full: no space or no inodes left",
+    "no_setsid": "the host has no setsid (util-linux or busybox)",
+    "no_proc": "the host has no /proc: it is no Linux",
+    "no_printf": "the host's /bin/sh has neither printf nor print built in",
+}
+_REPORT: Final = re.compile(
+    rb"(?P<state>[a-z]{1,20}) (?P<here>[01]) (?P<code>\d{1,3}|-) (?P<timed_out>[01]) "
+    rb"(?P<started>\d{1,15}|-) (?P<ended>\d{1,15}|-) (?P<now>\d{1,15}) "
+    rb"(?P<stdout>\d{1,18}) (?P<stderr>\d{1,18}) (?P<escaped>\d{1,9}|-) "
+    rb"(?P<reason>[a-z_]{1,40}|-)"
+)
+
+
+def start(
+    connection: Connection, job: Job, *, wait_s: float, inline_bytes: int
+) -> Report:
+    """Start a command unless it was ever started, and wait for its end a while.
+
+    The report tells what became of it within `wait_s`, and holds the first
+    `inline_bytes` of each stream if it has exited. Raises `NoWorkdir` if it cannot
+    be started, and was not. After any other `RemoteError` it may have been started:
+    `attach` tells, and `start` again is safe.
+    """
+    return _report(
+        connection,
+        start_words(job, wait_s=wait_s, inline_bytes=inline_bytes),
+        wait_s=wait_s,
+        inline_bytes=inline_bytes,
+    )
+
+
+def attach(
+    connection: Connection, key: str, *, wait_s: float, inline_bytes: int
+) -> Report:
+    """Report like `start`, but never start anything.
+
+    A guard that `clean` has emptied is `lost` with the reason "cleaned…": the end
+    was on record before, or `clean` would not have been asked for.
+    """
+    return _report(
+        connection,
+        ["attach", key, str(round(wait_s * 100)), str(inline_bytes)],
+        wait_s=wait_s,
+        inline_bytes=inline_bytes,
+    )
+
+
+def read(
+    connection: Connection,
+    key: str,
+    stream: Literal["stdout", "stderr"] | str,
+    offset: int,
+    limit: int,
+) -> bytes:
+    """Return at most `limit` bytes of a stream from `offset` on, b"" at its end.
+
+    Raises `ProtocolError` if there is no such output on the host.
+    """
+    if stream not in ("stdout", "stderr") or offset < 0 or limit < 0:
+        raise ValueError("no such part of the output")
+    marker, answer = _visit(
+        connection,
+        ["read", key, stream, str(offset + 1), str(limit)],
+        timeout_s=_ANSWER_S + limit / 100_000,
+        limit=limit,
+    )
+    words, body = _frame(marker, answer)
+    if words == b"fail no_output":
+        raise ProtocolError("the host has no such output")
+    data, found, _ = body.partition(marker + b" end\n")
+    if words != b"data" or not found or len(data) > limit:
+        raise _nonsense(answer)
+    return data
+
+
+def clean(connection: Connection, key: str) -> bool:
+    """Remove an execution's files; the empty directory stays: it is the guard.
+
+    Returns False, and removes nothing, while the command may still run.
+    """
+    marker, answer = _visit(connection, ["clean", key], timeout_s=_ANSWER_S, limit=0)
+    words, _ = _frame(marker, answer)
+    if words not in (b"done", b"busy"):
+        raise _nonsense(answer)
+    return words == b"done"
+
+
+def check_variable(name: str) -> None:
+    """Ensure that an environment variable may have this name, or raise `Invalid`."""
+    if not _NAME.fullmatch(name) or _OWN_NAME.fullmatch(name):
+        raise Invalid("environment", f"{name[:40]!r} cannot be a variable's name")
+
+
+def start_words(job: Job, *, wait_s: float, inline_bytes: int) -> list[str | bytes]:
+    """Return the question of `start`, for `script`."""
+    command = job.command.encode()
+    environment = [
+        word for name, value in job.environment.items() for word in (name, value)
+    ]
+    return [
+        "start",
+        job.key,
+        str(job.timeout_s),
+        str(job.kill_grace_s),
+        str(round(wait_s * 100)),
+        str(inline_bytes),
+        "exec" if command.startswith(b"#!") else "script",
+        str(len(command)),
+        command,
+        *environment,
+    ]
+
+
+def script(marker: str, words: list[str | bytes]) -> bytes:
+    """Return the text for a shell's stdin: the runner, and one question to it.
+
+    All of it is one compound command: cut anywhere, it runs nothing.
+    """
+    question = " ".join(f"'{_escaped(word)}'" for word in words)
+    return f"{{\n{_runner()}\nch_visit {marker} {question}\n}}\n".encode()
+
+
+@lru_cache(maxsize=1)
+def _runner() -> str:
+    """Return the shell command that defines the runner's functions.
+
+    The text is kept in a variable too, because the visit passes it on to the
+    supervisor. Comments and indentation stay here: some shells read stdin byte by
+    byte.
+    """
+    text = files("cronhop.ssh").joinpath("runner.sh").read_text()
+    lines = [line.strip() for line in text.splitlines()]
+    code = "\n".join(line for line in lines if line and not line.startswith("#"))
+    quoted = code.replace("'", "'\\''")
+    return f"ch_runner='{quoted}'\neval \"$ch_runner\""
+
+
+def _escaped(word: str | bytes) -> str:
+    """Return a word in characters that no shell sees anything in."""
+    data = word.encode() if isinstance(word, str) else word
+    return "".join([_ESCAPED[byte] for byte in data])
+
+
+def _check_key(key: str) -> None:
+    if not _KEY.fullmatch(key):
+        raise Invalid("key", "has other characters than letters, digits and '-'")
+
+
+def _visit(
+    connection: Connection,
+    words: list[str | bytes],
+    *,
+    timeout_s: float,
+    limit: int,
+) -> tuple[bytes, Answer]:
+    """Ask the runner, and return the marker of its answer and the answer."""
+    _check_key(str(words[1]))
+    marker = secrets.token_hex(16)
+    answer = connection.run(
+        script(marker, words), limit=limit + _NOISE_BYTES, timeout_s=timeout_s
+    )
+    return marker.encode(), answer
+
+
+def _report(
+    connection: Connection,
+    words: list[str | bytes],
+    *,
+    wait_s: float,
+    inline_bytes: int,
+) -> Report:
+    """Ask for a report and return it."""
+    marker, answer = _visit(
+        connection, words, timeout_s=wait_s + _ANSWER_S, limit=2 * inline_bytes
+    )
+    return parse_report(marker, answer, inline_bytes=inline_bytes)
+
+
+def parse_report(marker: bytes, answer: Answer, *, inline_bytes: int) -> Report:
+    """Read a report, whatever the host has made of it.
+
+    Raises `ProtocolError` for an answer that no runner gives, `NoWorkdir` if nothing
+    could be started.
+    """
+    header, body = _frame(marker, answer)
+    verb, _, rest = header.partition(b" ")
+    found = _REPORT.fullmatch(rest)
+    stdout, first, body = body.partition(marker + b" stderr\n")
+    stderr, last, _ = body.partition(marker + b" end\n")
+    if (
+        verb != b"report"
+        or found is None
+        or not (first and last)
+        or max(len(stdout), len(stderr)) > inline_bytes
+    ):
+        raise _nonsense(answer)
+    try:
+        state = RemoteState(found["state"].decode())
+    except ValueError:
+        raise _nonsense(answer) from None
+    number = {
+        name: None if found[name] == b"-" else int(found[name])
+        for name in ("code", "started", "ended", "now", "stdout", "stderr", "escaped")
+    }
+    if state is RemoteState.EXITED and None in (number["code"], number["ended"]):
+        raise _nonsense(answer)
+    return Report(
+        state=state,
+        started_here=found["here"] == b"1",
+        exit_code=number["code"],
+        timed_out=found["timed_out"] == b"1",
+        duration_s=_seconds(number["started"], number["ended"]),
+        age_s=None
+        if state is RemoteState.LOST
+        else _seconds(number["started"], number["now"]),
+        stdout_bytes=number["stdout"] or 0,
+        stderr_bytes=number["stderr"] or 0,
+        stdout_head=stdout,
+        stderr_head=stderr,
+        reason=_LOST.get(found["reason"].decode()),
+        escaped=number["escaped"] or 0,
+    )
+
+
+def _seconds(start: int | None, end: int | None) -> float | None:
+    """Return the seconds between two readings of the host's uptime."""
+    if start is None or end is None:
+        return None
+    return max(0, end - start) / 100
+
+
+def _frame(marker: bytes, answer: Answer) -> tuple[bytes, bytes]:
+    """Return the words that follow the first marker, and what is behind their line."""
+    _, found, rest = answer.stdout.partition(marker + b" ")
+    words, newline, body = rest.partition(b"\n")
+    if not found or not newline:
+        raise _nonsense(answer)
+    verb, _, why = words.partition(b" ")
+    if verb == b"fail" and (message := _NO_WORKDIR.get(why.decode("ascii", "replace"))):
+        raise NoWorkdir(message)
+    return words, body
+
+
+def _nonsense(answer: Answer) -> ProtocolError:
+    """Return the error for an answer without sense, with how it begins."""
+    said = answer.stdout.strip() or answer.stderr.strip()
+    if not said:
+        return ProtocolError("the host gave no answer")
+    return ProtocolError(f"the host gave no answer that makes sense: {quote(said)}")

@@ -1,0 +1,132 @@
+"""paramiko's transport, with what it lacks: it never hangs, and takes no orders."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final
+
+import paramiko
+from paramiko.common import cMSG_CHANNEL_REQUEST
+from paramiko.message import Message
+from paramiko.packet import Packetizer
+
+from cronhop.ssh.quick_socket import QuickSocket
+
+# Errors are told by exceptions; paramiko would also log each with its traceback,
+# and bytes of the peer with it.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+_CIPHERS: Final = (
+    "aes128-gcm@openssh.com",  # twice as fast as ctr with a MAC
+    "aes256-gcm@openssh.com",
+    "aes128-ctr",
+    "aes192-ctr",
+    "aes256-ctr",
+)
+_MACS: Final = (
+    "hmac-sha2-256-etm@openssh.com",
+    "hmac-sha2-512-etm@openssh.com",
+    "hmac-sha2-256",
+    "hmac-sha2-512",
+)
+#: Signature algorithms of a type of host key, where they have another name.
+_ALGORITHMS: Final = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
+_KEEPALIVE_S: Final = 15
+_NEVER_S: Final = 24 * 3600  # paramiko's own time-outs; the watchdog is ours
+
+
+class Transport(paramiko.Transport):
+    """An SSH transport over a `QuickSocket`, for pinned keys of the given types.
+
+    `disconnect_code` is the reason code of the server's goodbye, None if it has not
+    said goodbye (RFC 4253 section 11.1).
+    """
+
+    def __init__(self, sock: QuickSocket, key_types: tuple[str, ...]) -> None:
+        super().__init__(sock, packetizer_class=_Packetizer)
+        sock.reader = self
+        self.quick_socket: Final = sock
+        self.disconnect_code: int | None = None
+        self.banner_timeout = self.auth_timeout = self.channel_timeout = _NEVER_S
+        options = self.get_security_options()
+        options.ciphers = _CIPHERS
+        options.digests = _MACS
+        options.key_types = _preference(key_types, tuple(options.key_types))
+        self.set_keepalive(_KEEPALIVE_S)
+
+    def request_exec(self, channel: paramiko.Channel, command: str) -> None:
+        """Ask for `command` on an open channel, and do not wait for the answer.
+
+        A refusal closes the channel. `Channel.exec_command` would wait for the
+        answer without any time-out, and for ever if the transport dies just before.
+        """
+        message = Message()
+        message.add_byte(cMSG_CHANNEL_REQUEST)
+        message.add_int(channel.remote_chanid)
+        message.add_string("exec")
+        message.add_boolean(True)  # else a refusal is not seen
+        message.add_string(command)
+        self._send_user_message(message)  # type: ignore[attr-defined]
+
+    def _parse_disconnect(self, m: Message) -> None:
+        """Keep the reason code of the server's goodbye."""
+        self.disconnect_code = m.get_int()
+
+    def end(self) -> None:
+        """Close everything, at whatever stage, without waiting."""
+        self.close()
+        self.quick_socket.close()
+
+
+class Watchdog(threading.Thread):
+    """Ends a transport at an absolute instant, whatever it is doing.
+
+    paramiko waits without limit in several places (the reply to exec, the exit
+    status), and its own time-outs do not reach there. Ending the transport does.
+
+    `expires_at` is by the monotonic clock and may be moved on while it runs.
+    """
+
+    def __init__(self, transport: Transport, expires_at: float) -> None:
+        super().__init__(name="ssh-watchdog", daemon=True)
+        self.expires_at = expires_at
+        self.has_fired = False
+        self._transport = transport
+        self._stopped = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while (remaining := self.expires_at - time.monotonic()) > 0:
+            if self._stopped.wait(remaining):
+                return
+        self.has_fired = True
+        self._transport.end()
+
+    def stop(self) -> None:
+        """Let it go; the transport is left as it is."""
+        self._stopped.set()
+
+
+class _Packetizer(Packetizer):
+    """paramiko's packets without its handshake timer, a thread that outlives it."""
+
+    def start_handshake(self, timeout: float) -> None:
+        """Do nothing: the watchdog covers the handshake."""
+
+
+def _preference(
+    key_types: tuple[str, ...], offered: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the algorithms for host keys, those of the pinned types first.
+
+    The others stay, so that a server with other keys shows one: its fingerprint is
+    what somebody has to compare.
+    """
+    pinned = [
+        algorithm
+        for key_type in key_types
+        for algorithm in _ALGORITHMS.get(key_type, (key_type,))
+    ]
+    return tuple(dict.fromkeys([*pinned, *offered]))

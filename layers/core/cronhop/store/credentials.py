@@ -1,0 +1,120 @@
+"""The table of credentials: names and fingerprints, never a value."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pynamodb.attributes import NumberAttribute, UnicodeAttribute
+from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.models import Model
+
+from cronhop.domain.credential import Credential, CredentialKind
+from cronhop.store.attributes import LISTED, InstantAttribute
+from cronhop.store.connection import lost_race, table
+from cronhop.store.page import Page
+
+
+class _Listing(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "listing"
+        projection = KeysOnlyProjection()
+
+    listed = UnicodeAttribute(hash_key=True)
+    name = UnicodeAttribute(range_key=True)
+
+
+@table("credentials")
+class CredentialRow(Model):
+    """A credential as DynamoDB keeps it."""
+
+    class Meta:
+        table_name = ""
+
+    name = UnicodeAttribute(hash_key=True)
+    listed = UnicodeAttribute(default=LISTED)
+    kind = UnicodeAttribute()
+    fingerprint = UnicodeAttribute(null=True)
+    secret_id = UnicodeAttribute()
+    version = NumberAttribute()
+    created_by = UnicodeAttribute()
+    created_at = InstantAttribute()
+    updated_at = InstantAttribute()
+    listing = _Listing()
+
+
+def add(credential: Credential) -> bool:
+    """Put the credential; False if one of this name is there already."""
+    with lost_race() as lost:
+        CredentialRow(
+            name=credential.name,
+            kind=credential.kind.value,
+            fingerprint=credential.fingerprint,
+            secret_id=credential.secret_id,
+            version=credential.version,
+            created_by=credential.created_by,
+            created_at=credential.created_at,
+            updated_at=credential.updated_at,
+        ).save(condition=CredentialRow.name.does_not_exist())
+    return not lost
+
+
+def get(name: str) -> Credential | None:
+    """Return the credential of this name as of now, None if there is none."""
+    try:
+        row = CredentialRow.get(name, consistent_read=True)
+    except CredentialRow.DoesNotExist:
+        return None
+    return _credential(row)
+
+
+def change(
+    old: Credential,
+    *,
+    kind: CredentialKind,
+    fingerprint: str | None,
+    now: datetime,
+) -> bool:
+    """Record that the secret has another value; False if the row has changed."""
+    with lost_race() as lost:
+        CredentialRow(name=old.name).update(
+            actions=[
+                CredentialRow.kind.set(kind.value),
+                CredentialRow.fingerprint.set(fingerprint)
+                if fingerprint
+                else CredentialRow.fingerprint.remove(),
+                CredentialRow.version.set(old.version + 1),
+                CredentialRow.updated_at.set(now),
+            ],
+            condition=CredentialRow.version == old.version,
+        )
+    return not lost
+
+
+def remove(name: str) -> None:
+    """Ensure that there is no credential of this name."""
+    CredentialRow(name=name).delete()
+
+
+def listing(*, limit: int, after: str | None) -> Page[Credential]:
+    """Return credentials by name, those after the name `after`."""
+    found = CredentialRow.listing.query(
+        LISTED, CredentialRow.name > after if after else None, limit=limit + 1
+    )
+    names = [row.name for row in found]
+    rows = {row.name: row for row in CredentialRow.batch_get(names[:limit])}
+    items = [_credential(rows[name]) for name in names[:limit] if name in rows]
+    return Page(items=items, last=names[limit - 1] if len(names) > limit else None)
+
+
+def _credential(row: CredentialRow) -> Credential:
+    return Credential(
+        name=row.name,
+        kind=CredentialKind(row.kind),
+        fingerprint=row.fingerprint,
+        secret_id=row.secret_id,
+        version=int(row.version),
+        created_by=row.created_by,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

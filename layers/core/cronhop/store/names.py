@@ -1,0 +1,52 @@
+"""Unique names: an item `name#<name>` in the same transaction as its holder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from pynamodb.exceptions import TransactWriteError
+from pynamodb.models import Model
+from pynamodb.transactions import TransactWrite
+
+from cronhop.errors import Conflict, PreconditionFailed
+from cronhop.store.connection import transaction
+
+
+def name_key(name: str) -> str:
+    """Return the key of the item that holds this name."""
+    return f"name#{name}"
+
+
+@contextlib.contextmanager
+def named_write(
+    model: type[Model], *, name: str, holder: str
+) -> Iterator[TransactWrite]:
+    """Yield a transaction that writes `holder` and its name, or nothing.
+
+    Raises Conflict if the name is another's, or if the rows are just being
+    changed; PreconditionFailed if the holder is not as the caller read it. The
+    client gives each transaction a token, so that one whose answer was lost is
+    not taken for a race lost.
+    """
+    try:
+        with transaction() as write:
+            yield write
+    except TransactWriteError as exc:
+        codes = {reason.code for reason in exc.cancellation_reasons if reason}
+        if "ConditionalCheckFailed" in codes:
+            if _holder(model, name) not in {None, holder}:
+                raise Conflict(f"the name {name!r} is taken", field="name") from exc
+            raise PreconditionFailed("it was changed since you read it") from exc
+        if "TransactionConflict" in codes:
+            raise Conflict("it is just being changed by somebody else") from exc
+        raise
+
+
+def _holder(model: type[Model], name: str) -> str | None:
+    try:
+        row: Any = model.get(name_key(name), consistent_read=True)
+    except model.DoesNotExist:
+        return None
+    return str(row.holder)

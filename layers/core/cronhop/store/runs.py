@@ -1,0 +1,272 @@
+"""The table of runs: the ledger."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from pynamodb.attributes import ListAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.models import Model
+
+from cronhop.domain.ids import id_time, last_id, shard_of
+from cronhop.domain.run import OPEN_STATES, Run, State, Trigger
+from cronhop.store.attributes import InstantAttribute
+from cronhop.store.connection import lost_race, retention_s, shards, table
+from cronhop.store.page import Page
+
+DAYS_A_PAGE = 7  # a list over all tasks looks at most so far back for one page
+
+
+class _ByTask(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_task"
+        projection = KeysOnlyProjection()
+
+    task_id = UnicodeAttribute(hash_key=True)
+    run_id = UnicodeAttribute(range_key=True)
+
+
+class _Open(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "open"
+        projection = KeysOnlyProjection()
+
+    open_shard = NumberAttribute(hash_key=True)
+    check_at = InstantAttribute(range_key=True)
+
+
+class _Recent(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "recent"
+        projection = KeysOnlyProjection()
+
+    day_shard = UnicodeAttribute(hash_key=True)
+    run_id = UnicodeAttribute(range_key=True)
+
+
+class _ByCreator(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_creator"
+        projection = KeysOnlyProjection()
+
+    created_by = UnicodeAttribute(hash_key=True)
+    run_id = UnicodeAttribute(range_key=True)
+
+
+@table("runs")
+class RunRow(Model):
+    """A run as DynamoDB keeps it.
+
+    `open_shard` and `check_at` are there while the run is not terminal, `ttl`
+    once it is, `created_by` only on runs made by hand: the schedule's own would
+    all have one index key.
+    """
+
+    class Meta:
+        table_name = ""
+
+    run_id = UnicodeAttribute(hash_key=True)
+    task_id = UnicodeAttribute()
+    open_shard = NumberAttribute(null=True)
+    check_at = InstantAttribute(null=True)
+    day_shard = UnicodeAttribute()
+    created_by = UnicodeAttribute(null=True)
+    trigger = UnicodeAttribute()
+    slot = InstantAttribute(null=True)
+    state = UnicodeAttribute()
+    reason = UnicodeAttribute(null=True)
+    schedule_version = NumberAttribute()
+    task_version = NumberAttribute(null=True)
+    targets: ListAttribute[Any] = ListAttribute(null=True)
+    created_at = InstantAttribute()
+    started_at = InstantAttribute(null=True)
+    finished_at = InstantAttribute(null=True)
+    missed_to = InstantAttribute(null=True)
+    missed_count = NumberAttribute(null=True)
+    ttl = NumberAttribute(null=True)
+    by_task = _ByTask()
+    by_check = _Open()
+    recent = _Recent()
+    by_creator = _ByCreator()
+
+
+_SCHEDULER = "scheduler"  # who made the runs of slots
+_IS_OPEN = RunRow.state.is_in(*(state.value for state in sorted(OPEN_STATES)))
+
+
+def add(run: Run) -> bool:
+    """Put the run; False if a row of its id is there already."""
+    is_open = not run.state.is_terminal
+    with lost_race() as lost:
+        RunRow(
+            run_id=run.run_id,
+            task_id=run.task_id,
+            open_shard=shard_of(run.run_id, shards()) if is_open else None,
+            check_at=run.check_at if is_open else None,
+            day_shard=_day_shard(run.run_id),
+            created_by=run.created_by if run.trigger is Trigger.MANUAL else None,
+            trigger=run.trigger.value,
+            slot=run.slot,
+            state=run.state.value,
+            reason=run.reason,
+            schedule_version=run.schedule_version,
+            created_at=run.created_at,
+            finished_at=run.finished_at,
+            missed_to=run.missed_to,
+            missed_count=run.missed_count,
+            ttl=None if is_open else _ttl(run.created_at),
+        ).save(condition=RunRow.run_id.does_not_exist())
+    return not lost
+
+
+def get(run_id: str) -> Run | None:
+    """Return the run as of now, None if there is none."""
+    try:
+        row = RunRow.get(run_id, consistent_read=True)
+    except RunRow.DoesNotExist:
+        return None
+    return _run(row)
+
+
+def get_many(run_ids: Iterable[str]) -> Mapping[str, Run]:
+    """Return those of the runs that exist, by id, as of now."""
+    rows = RunRow.batch_get(list(run_ids), consistent_read=True)
+    return {row.run_id: _run(row) for row in rows}
+
+
+def begin(
+    run_id: str, *, task_version: int, targets: tuple[str, ...], now: datetime
+) -> bool:
+    """Let the run through its gate: fix what it runs and where.
+
+    False if it is no longer pending: somebody else passed it, or it has ended.
+    """
+    with lost_race() as lost:
+        RunRow(run_id=run_id).update(
+            actions=[
+                RunRow.state.set(State.RUNNING.value),
+                RunRow.task_version.set(task_version),
+                RunRow.targets.set(list(targets)),
+                RunRow.started_at.set(now),
+            ],
+            condition=RunRow.state == State.PENDING.value,
+        )
+    return not lost
+
+
+def end(run_id: str, *, state: State, reason: str | None, now: datetime) -> bool:
+    """Write the run's terminal state; False if it has one already."""
+    with lost_race() as lost:
+        RunRow(run_id=run_id).update(
+            actions=[
+                RunRow.state.set(state.value),
+                RunRow.reason.set(reason) if reason else RunRow.reason.remove(),
+                RunRow.finished_at.set(now),
+                RunRow.ttl.set(_ttl(now)),
+                RunRow.open_shard.remove(),
+                RunRow.check_at.remove(),
+            ],
+            condition=_IS_OPEN,
+        )
+    return not lost
+
+
+def to_check(shard: int, until: datetime) -> Iterator[tuple[datetime, str]]:
+    """Yield (check_at, run id) of a shard's open runs due by then, oldest first."""
+    for row in RunRow.by_check.query(shard, RunRow.check_at <= until):
+        yield row.check_at, row.run_id
+
+
+def move_check(run_id: str, *, old: datetime, new: datetime) -> bool:
+    """Let the tick look again at `new`; False if it is no longer due at `old`."""
+    with lost_race() as lost:
+        RunRow(run_id=run_id).update(
+            actions=[RunRow.check_at.set(new)], condition=RunRow.check_at == old
+        )
+    return not lost
+
+
+def of_task(task_id: str, *, limit: int, after: str | None) -> Page[Run]:
+    """Return runs of the task, newest first, those older than the id `after`."""
+    found = RunRow.by_task.query(
+        task_id,
+        RunRow.run_id < after if after else None,
+        scan_index_forward=False,
+        limit=limit + 1,
+    )
+    return _page([row.run_id for row in found], limit)
+
+
+def recent(*, now: datetime, limit: int, after: str | None) -> Page[Run]:
+    """Return runs of all tasks, newest first, those older than the id `after`.
+
+    Slots inside the look-ahead are on record before they are due. A page looks
+    back seven days at most, so it may be short, even empty, and yet be followed
+    by another one; the list ends where the retention does.
+    """
+    day = (id_time(after) if after else now + timedelta(days=1)).date()
+    oldest = (now - timedelta(seconds=retention_s())).date()
+    ids: list[str] = []
+    for _ in range(DAYS_A_PAGE):
+        ids += _ids_of_day(day.isoformat(), after, limit)
+        if len(ids) > limit or day < oldest:
+            return _page(ids, limit)
+        day -= timedelta(days=1)
+    page = _page(ids, limit)
+    end_of_day = datetime.combine(day, time.max, tzinfo=UTC)
+    return Page(items=page.items, last=last_id(end_of_day))
+
+
+def _ids_of_day(day: str, after: str | None, limit: int) -> list[str]:
+    found = [
+        (
+            row.run_id
+            for row in RunRow.recent.query(
+                f"{day}#{shard}",
+                RunRow.run_id < after if after else None,
+                scan_index_forward=False,
+                limit=limit + 1,
+            )
+        )
+        for shard in range(shards())
+    ]
+    return list(itertools.islice(heapq.merge(*found, reverse=True), limit + 1))
+
+
+def _page(ids: list[str], limit: int) -> Page[Run]:
+    runs = get_many(ids[:limit])
+    items = [runs[one] for one in ids[:limit] if one in runs]
+    return Page(items=items, last=ids[limit - 1] if len(ids) > limit else None)
+
+
+def _day_shard(run_id: str) -> str:
+    return f"{id_time(run_id).date().isoformat()}#{shard_of(run_id, shards())}"
+
+
+def _ttl(ended: datetime) -> int:
+    return int(ended.timestamp()) + retention_s()
+
+
+def _run(row: RunRow) -> Run:
+    return Run(
+        run_id=row.run_id,
+        task_id=row.task_id,
+        trigger=Trigger(row.trigger),
+        slot=row.slot,
+        state=State(row.state),
+        reason=row.reason,
+        created_by=row.created_by or _SCHEDULER,
+        created_at=row.created_at,
+        schedule_version=int(row.schedule_version),
+        check_at=row.check_at,
+        task_version=int(row.task_version) if row.task_version else None,
+        targets=tuple(row.targets or ()),
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        missed_to=row.missed_to,
+        missed_count=int(row.missed_count) if row.missed_count else None,
+    )

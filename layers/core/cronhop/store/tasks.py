@@ -1,0 +1,348 @@
+"""The tables of tasks, of their versions, and of the servers they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from pynamodb.attributes import (
+    BooleanAttribute,
+    JSONAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+)
+from pynamodb.expressions.update import Action
+from pynamodb.indexes import (
+    GlobalSecondaryIndex,
+    IncludeProjection,
+    KeysOnlyProjection,
+)
+from pynamodb.models import Model
+from pynamodb.transactions import TransactWrite
+
+from cronhop.domain.ids import shard_of
+from cronhop.domain.task import Task, TaskDefinition
+from cronhop.store.attributes import LISTED, InstantAttribute
+from cronhop.store.connection import lost_race, shards, table
+from cronhop.store.names import name_key, named_write
+from cronhop.store.page import Page
+
+
+class _NextRun(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "next_run"
+        projection = KeysOnlyProjection()
+
+    due_shard = NumberAttribute(hash_key=True)
+    next_run = InstantAttribute(range_key=True)
+
+
+class _Listing(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "listing"
+        projection = IncludeProjection(["name", "kind", "enabled", "created_by"])
+
+    listed = UnicodeAttribute(hash_key=True)
+    task_id = UnicodeAttribute(range_key=True)
+
+
+class _ByCreator(GlobalSecondaryIndex[Any]):
+    class Meta:
+        index_name = "by_creator"
+        projection = KeysOnlyProjection()
+
+    created_by = UnicodeAttribute(hash_key=True)
+    task_id = UnicodeAttribute(range_key=True)
+
+
+@table("tasks")
+class TaskRow(Model):
+    """A task as DynamoDB keeps it.
+
+    `next_run` is there only while a slot is to be sent, so the index of it is
+    as small as what is due. `listed` is gone once the task is deleted.
+    """
+
+    class Meta:
+        table_name = ""
+
+    task_id = UnicodeAttribute(hash_key=True)
+    due_shard = NumberAttribute(null=True)
+    next_run = InstantAttribute(null=True)
+    listed = UnicodeAttribute(null=True)
+    name = UnicodeAttribute(null=True)
+    kind = UnicodeAttribute(null=True)
+    enabled = BooleanAttribute(null=True)
+    definition = JSONAttribute(null=True)
+    version = NumberAttribute(null=True)
+    schedule_version = NumberAttribute(null=True)
+    active_run = UnicodeAttribute(null=True)
+    invalid = UnicodeAttribute(null=True)
+    deleted_at = InstantAttribute(null=True)
+    created_by = UnicodeAttribute(null=True)
+    created_at = InstantAttribute(null=True)
+    updated_at = InstantAttribute(null=True)
+    holder = UnicodeAttribute(null=True)  # of a name item: whose name it is
+    by_next_run = _NextRun()
+    listing = _Listing()
+    by_creator = _ByCreator()
+
+
+@table("task_versions")
+class TaskVersionRow(Model):
+    """The definition as of one change, written once."""
+
+    class Meta:
+        table_name = ""
+
+    task_id = UnicodeAttribute(hash_key=True)
+    version = NumberAttribute(range_key=True)
+    definition = JSONAttribute()
+    created_by = UnicodeAttribute()
+    created_at = InstantAttribute()
+
+
+@table("task_targets")
+class TaskTargetRow(Model):
+    """That a task names a server."""
+
+    class Meta:
+        table_name = ""
+
+    server_id = UnicodeAttribute(hash_key=True)
+    task_id = UnicodeAttribute(range_key=True)
+
+
+def add(task: Task) -> None:
+    """Put the task, its first version and its targets, or nothing.
+
+    Raises Conflict if another task has its name.
+    """
+    definition = task.definition
+    with named_write(TaskRow, name=definition.name, holder=task.task_id) as write:
+        write.save(
+            TaskRow(
+                task_id=task.task_id,
+                due_shard=shard_of(task.task_id, shards()),
+                next_run=task.next_run,
+                listed=LISTED,
+                name=definition.name,
+                kind=definition.kind.value,
+                enabled=definition.enabled,
+                definition=definition.to_dict(),
+                version=task.version,
+                schedule_version=task.schedule_version,
+                created_by=task.created_by,
+                created_at=task.created_at,
+                updated_at=task.updated_at,
+            ),
+            condition=TaskRow.task_id.does_not_exist(),
+        )
+        _take_name(write, task)
+        _save_version(write, task, by=task.created_by)
+        for server_id in definition.targets.server_ids:
+            write.save(TaskTargetRow(server_id=server_id, task_id=task.task_id))
+
+
+def replace(old: Task, new: Task, *, by: str) -> None:
+    """Change the task from `old` to `new`, of the next version, or nothing.
+
+    What the dispatcher and the executors write (`active_run`) is left alone.
+    Raises PreconditionFailed if the task is no longer of the version of `old`,
+    Conflict if another task has the new name.
+    """
+    definition = new.definition
+    actions: list[Action] = [
+        TaskRow.name.set(definition.name),
+        TaskRow.kind.set(definition.kind.value),
+        TaskRow.enabled.set(definition.enabled),
+        TaskRow.definition.set(definition.to_dict()),
+        TaskRow.version.set(new.version),
+        TaskRow.updated_at.set(new.updated_at),
+    ]
+    if new.schedule_version != old.schedule_version:
+        actions += [
+            TaskRow.schedule_version.set(new.schedule_version),
+            TaskRow.invalid.remove(),
+            TaskRow.next_run.set(new.next_run)
+            if new.next_run
+            else TaskRow.next_run.remove(),
+        ]
+    with named_write(TaskRow, name=definition.name, holder=new.task_id) as write:
+        write.update(
+            TaskRow(task_id=old.task_id),
+            actions=actions,
+            condition=TaskRow.version == old.version,
+        )
+        if definition.name != old.definition.name:
+            write.delete(TaskRow(task_id=name_key(old.definition.name)))
+            _take_name(write, new)
+        _save_version(write, new, by=by)
+        before = set(old.definition.targets.server_ids)
+        after = set(definition.targets.server_ids)
+        for server_id in sorted(before - after):
+            write.delete(TaskTargetRow(server_id=server_id, task_id=new.task_id))
+        for server_id in sorted(after - before):
+            write.save(TaskTargetRow(server_id=server_id, task_id=new.task_id))
+
+
+def remove(task: Task, *, now: datetime) -> None:
+    """Take the task out of sight: its row stays, for its runs, its name is free.
+
+    Raises PreconditionFailed if it is no longer of the version of `task`.
+    """
+    name = task.definition.name
+    with named_write(TaskRow, name=name, holder=task.task_id) as write:
+        write.update(
+            TaskRow(task_id=task.task_id),
+            actions=[
+                TaskRow.deleted_at.set(now),
+                TaskRow.updated_at.set(now),
+                TaskRow.version.set(task.version + 1),
+                TaskRow.schedule_version.set(task.schedule_version + 1),
+                TaskRow.listed.remove(),
+                TaskRow.next_run.remove(),
+            ],
+            condition=TaskRow.version == task.version,
+        )
+        write.delete(TaskRow(task_id=name_key(name)))
+        for server_id in task.definition.targets.server_ids:
+            write.delete(TaskTargetRow(server_id=server_id, task_id=task.task_id))
+
+
+def get(task_id: str) -> Task | None:
+    """Return the task as of now, None if there is none or it was deleted."""
+    try:
+        row = TaskRow.get(task_id, consistent_read=True)
+    except TaskRow.DoesNotExist:
+        return None
+    return None if row.deleted_at else _task(row)
+
+
+def get_version(task_id: str, version: int) -> TaskDefinition | None:
+    """Return what the task was as of this version, None if it never had it."""
+    try:
+        row = TaskVersionRow.get(task_id, version, consistent_read=True)
+    except TaskVersionRow.DoesNotExist:
+        return None
+    return TaskDefinition.from_dict(row.definition)
+
+
+def listing(*, limit: int, after: str | None) -> Page[Task]:
+    """Return tasks, oldest first, those after the id `after`."""
+    found = TaskRow.listing.query(
+        LISTED, TaskRow.task_id > after if after else None, limit=limit + 1
+    )
+    ids = [row.task_id for row in found]
+    rows = {
+        row.task_id: row
+        for row in TaskRow.batch_get(ids[:limit], consistent_read=True)
+        if not row.deleted_at
+    }
+    items = [_task(rows[one]) for one in ids[:limit] if one in rows]
+    return Page(items=items, last=ids[limit - 1] if len(ids) > limit else None)
+
+
+def naming(server_id: str, *, limit: int) -> list[str]:
+    """Return ids of tasks that name the server, at most `limit`."""
+    found = TaskTargetRow.query(server_id, consistent_read=True, limit=limit)
+    return [row.task_id for row in found]
+
+
+def due(shard: int, until: datetime) -> Iterator[tuple[datetime, str]]:
+    """Yield (next_run, task id) of a shard's tasks due by then, oldest first.
+
+    The index may lag behind the table: read the task before acting on it.
+    """
+    for row in TaskRow.by_next_run.query(shard, TaskRow.next_run <= until):
+        yield row.next_run, row.task_id
+
+
+def advance(task: Task, following: datetime | None) -> bool:
+    """Move the cursor from the task's `next_run` to the following slot.
+
+    False if the cursor or the schedule is no longer the one read: another
+    dispatcher was here first, or a user was.
+    """
+    with lost_race() as lost:
+        TaskRow(task_id=task.task_id).update(
+            actions=[
+                TaskRow.next_run.set(following)
+                if following
+                else TaskRow.next_run.remove()
+            ],
+            condition=(TaskRow.next_run == task.next_run)
+            & (TaskRow.schedule_version == task.schedule_version),
+        )
+    return not lost
+
+
+def park(task: Task, reason: str) -> bool:
+    """Take the task out of the schedule, with the reason; False if it changed."""
+    with lost_race() as lost:
+        TaskRow(task_id=task.task_id).update(
+            actions=[TaskRow.next_run.remove(), TaskRow.invalid.set(reason)],
+            condition=TaskRow.schedule_version == task.schedule_version,
+        )
+    return not lost
+
+
+def hold(task_id: str, run_id: str, *, instead_of: str | None) -> bool:
+    """Let this run be the one that the task's next runs must not overlap.
+
+    `instead_of` is a terminal run that still holds the task. False if another
+    run holds it; True also if this one did already.
+    """
+    free = TaskRow.active_run.does_not_exist() | (TaskRow.active_run == run_id)
+    if instead_of:
+        free |= TaskRow.active_run == instead_of
+    with lost_race() as lost:
+        TaskRow(task_id=task_id).update(
+            actions=[TaskRow.active_run.set(run_id)],
+            condition=TaskRow.version.exists() & free,
+        )
+    return not lost
+
+
+def release(task_id: str, run_id: str) -> None:
+    """Ensure that this run does not hold the task."""
+    with lost_race():
+        TaskRow(task_id=task_id).update(
+            actions=[TaskRow.active_run.remove()],
+            condition=TaskRow.active_run == run_id,
+        )
+
+
+def _take_name(write: TransactWrite, task: Task) -> None:
+    write.save(
+        TaskRow(task_id=name_key(task.definition.name), holder=task.task_id),
+        condition=TaskRow.task_id.does_not_exist(),
+    )
+
+
+def _save_version(write: TransactWrite, task: Task, *, by: str) -> None:
+    write.save(
+        TaskVersionRow(
+            task_id=task.task_id,
+            version=task.version,
+            definition=task.definition.to_dict(),
+            created_by=by,
+            created_at=task.updated_at,
+        )
+    )
+
+
+def _task(row: TaskRow) -> Task:
+    return Task(
+        task_id=row.task_id,
+        definition=TaskDefinition.from_dict(row.definition),
+        version=int(row.version),
+        schedule_version=int(row.schedule_version),
+        next_run=row.next_run,
+        active_run=row.active_run,
+        invalid=row.invalid,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

@@ -1,0 +1,1 @@
+"""The whole of cronhop on one machine: the template, deployed into ministack."""

@@ -1,0 +1,49 @@
+"""What integration tests share: moto, and one real sshd."""
+
+import os
+
+import botocore.loaders
+import botocore.session
+import pytest
+from moto import mock_aws
+
+from tests.sshd import Sshd
+from tests.world import REGION, World
+
+
+@pytest.fixture(scope="session")
+def sshd():
+    """A real sshd, for the whole session."""
+    server = Sshd()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def service_models():
+    """Parse botocore's models once, not anew for every session of a test."""
+    make, loader = botocore.session.get_session, botocore.loaders.create_loader()
+
+    def get_session(*args, **kwargs):
+        session = make(*args, **kwargs)
+        session.register_component("data_loader", loader)
+        return session
+
+    botocore.session.get_session = get_session
+    yield
+    botocore.session.get_session = make
+
+
+@pytest.fixture
+def world(monkeypatch):
+    """A cronhop of its own on moto."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    with mock_aws():
+        environ = dict(os.environ)
+        made = World(environ)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        yield made

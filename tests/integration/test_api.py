@@ -1,0 +1,529 @@
+"""The API through its handler, as API Gateway calls it."""
+
+import base64
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from tests.sshd import keypair
+from tests.world import SOME_HOST_KEY
+
+CLAIMS = {"sub": "0000", "username": "ada", "token_use": "access", "exp": "1"}
+CONTEXT = SimpleNamespace(
+    aws_request_id="1", get_remaining_time_in_millis=lambda: 30_000
+)
+
+
+class Client:
+    """Calls the handler with events of payload format 2.0."""
+
+    def __init__(self, handler):
+        self._handler = handler
+
+    def __call__(
+        self,
+        method,
+        path,
+        body=None,
+        *,
+        raw=None,
+        query="",
+        headers=None,
+        claims=CLAIMS,
+        base64_body=None,
+    ):
+        text = json.dumps(body) if body is not None else raw
+        event = {
+            "version": "2.0",
+            "routeKey": "ANY /v1/{proxy+}",
+            "rawPath": path,
+            "rawQueryString": query,
+            "queryStringParameters": dict(
+                pair.split("=", 1) for pair in query.split("&") if pair
+            ),
+            "headers": {"content-type": "application/json", **(headers or {})},
+            "requestContext": {
+                "http": {"method": method, "path": path},
+                "stage": "$default",
+                "requestId": "1",
+                "authorizer": {"jwt": {"claims": claims, "scopes": None}},
+            },
+            "body": base64_body or text,
+            "isBase64Encoded": base64_body is not None,
+        }
+        answer = self._handler(event, CONTEXT)
+        headers = {key.lower(): value for key, value in answer["headers"].items()} if (
+            "headers" in answer
+        ) else {}
+        headers |= {
+            key.lower(): value[0]
+            for key, value in (answer.get("multiValueHeaders") or {}).items()
+        }
+        parsed = json.loads(answer["body"]) if answer.get("body") else None
+        return SimpleNamespace(
+            status=answer["statusCode"], body=parsed, headers=headers
+        )
+
+
+@pytest.fixture
+def api(world):
+    """The API over the world's tables."""
+    from api import handler, wiring
+
+    wiring.services.cache_clear()
+    yield Client(handler.handler)
+    wiring.services.cache_clear()
+
+
+@pytest.fixture
+def credential(api):
+    assert api("POST", "/v1/credentials", {"name": "ops-key", "password": "x1"})
+    return "ops-key"
+
+
+def server_body(**changes):
+    return {
+        "name": "web-1",
+        "host": "10.0.3.7",
+        "username": "deploy",
+        "credential": "ops-key",
+        "host_keys": [SOME_HOST_KEY],
+        **changes,
+    }
+
+
+@pytest.fixture
+def server(api, credential):
+    answer = api("POST", "/v1/servers", server_body())
+    assert answer.status == 201, answer.body
+    return answer.body
+
+
+def task_body(server, **changes):
+    return {
+        "name": "nightly dump",
+        "kind": "script",
+        "spec": {"command": "true"},
+        "targets": {"server_ids": [server["server_id"]]},
+        "schedule": {"cron": "30 1 * * *", "timezone": "Europe/Berlin"},
+        **changes,
+    }
+
+
+def fields(answer):
+    return [error["field"] for error in answer.body["errors"]]
+
+
+def test_health_needs_no_token(api):
+    """Anybody may ask whether the service is up."""
+    answer = api("GET", "/v1/health", claims={})
+
+    assert answer.status == 200
+    assert answer.body["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [{}, {**CLAIMS, "token_use": "id"}, {"sub": "1", "token_use": "access"}],
+    ids=["none", "id-token", "no-exp"],
+)
+def test_no_access_token_no_answer(api, claims):
+    """Everything else wants an access token, whatever the path is."""
+    for path in ("/v1/tasks", "/v1/nothing", "/"):
+        answer = api("GET", path, claims=claims)
+        assert answer.status == 401
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_credential_life(api, world):
+    """A credential is made, shown, replaced and removed; its value never shown."""
+    private, public = keypair()
+    made = api("POST", "/v1/credentials", {"name": "ops", "private_key": private})
+    assert made.status == 201
+    assert made.body["kind"] == "private_key"
+    assert made.body["fingerprint"].startswith("SHA256:")
+    assert made.body["created_by"] == "ada"
+    got = api("GET", "/v1/credentials/ops")
+    assert got.body == made.body
+    listed = api("GET", "/v1/credentials")
+    assert listed.body == {"items": [made.body], "next_token": None}
+
+    other, _ = keypair()
+    replaced = api("PUT", "/v1/credentials/ops", {"private_key": other})
+
+    assert replaced.status == 200
+    assert replaced.body["fingerprint"] != made.body["fingerprint"]
+    secret = private.splitlines()[2]
+    everything = json.dumps([made.body, got.body, replaced.body]) + world.dump()
+    assert secret not in everything
+    assert other.splitlines()[2] not in everything
+    assert api("DELETE", "/v1/credentials/ops").status == 204
+    assert api("GET", "/v1/credentials/ops").status == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"name": "k"}, None),
+        ({"name": "k", "private_key": "x", "password": "y"}, None),
+        ({"name": "k", "private_key": "not a key"}, "private_key"),
+        ({"name": "a b", "password": "x"}, "name"),
+        ({"name": "a" * 101, "password": "x"}, "name"),
+        ({"name": "k", "password": ""}, "password"),
+        ({"name": "k", "password": "x", "passphrase": "y"}, "passphrase"),
+        ({"name": "k", "password": 3}, "password"),
+        ({"name": "k", "password": "x", "extra": 1}, "extra"),
+    ],
+)
+def test_bad_credential_is_refused(api, world, body, field):
+    """The error names the field, and nothing is kept."""
+    answer = api("POST", "/v1/credentials", body)
+
+    assert answer.status == 400
+    if field:
+        assert fields(answer) == [field]
+    assert api("GET", "/v1/credentials").body["items"] == []
+
+
+def test_passphrase_is_tried_at_once(api):
+    """A key that its passphrase does not open is refused before any run."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.OpenSSH,
+        serialization.BestAvailableEncryption(b"right"),
+    )
+    body = {"name": "locked", "private_key": key.decode()}
+
+    for passphrase in (None, "wrong"):
+        answer = api("POST", "/v1/credentials", {**body, "passphrase": passphrase})
+        assert (answer.status, fields(answer)) == (400, ["passphrase"])
+    right = api("POST", "/v1/credentials", {**body, "passphrase": "right"})
+    assert right.status == 201
+
+
+def test_credential_in_use_stays(api, server):
+    """What a server logs in with cannot be removed."""
+    answer = api("DELETE", "/v1/credentials/ops-key")
+
+    assert answer.status == 409
+    assert "web-1" in answer.body["detail"]
+    assert api("GET", "/v1/credentials/ops-key").status == 200
+
+
+def test_server_life(api, credential):
+    """A server is made, shown, changed and removed."""
+    made = api(
+        "POST", "/v1/servers", server_body(environment="prod", tags={"role": "web"})
+    )
+    assert made.status == 201
+    assert made.headers["etag"] == '"1"'
+    path = f"/v1/servers/{made.body['server_id']}"
+    assert made.body["port"] == 22
+    assert made.body["status"] == "enabled"
+    assert api("GET", path).body == made.body
+
+    changed = api("PATCH", path, {"port": 2222, "tags": {"zone": "a", "role": None}})
+
+    assert changed.status == 200
+    assert changed.body["port"] == 2222
+    assert changed.body["tags"] == {"zone": "a"}
+    assert changed.body["environment"] == "prod"
+    assert changed.body["version"] == 2
+    put = api("PUT", path, server_body(name="web-2"))
+    assert put.body["environment"] is None
+    assert [one["name"] for one in api("GET", "/v1/servers").body["items"]] == ["web-2"]
+    assert api("POST", "/v1/servers", server_body()).status == 201  # the name is free
+    assert api("DELETE", path).status == 204
+    assert api("GET", path).status == 404
+    assert api("POST", "/v1/servers", server_body(name="web-2")).status == 201
+
+
+def test_two_servers_never_share_a_name(api, server):
+    """The second one is a conflict that names the field."""
+    answer = api("POST", "/v1/servers", server_body())
+    assert (answer.status, fields(answer)) == (409, ["name"])
+    other = api("POST", "/v1/servers", server_body(name="web-2")).body
+    answer = api("PATCH", f"/v1/servers/{other['server_id']}", {"name": "web-1"})
+    assert (answer.status, fields(answer)) == (409, ["name"])
+
+
+def test_stale_change_is_refused(api, server):
+    """If-Match with an old version changes nothing."""
+    path = f"/v1/servers/{server['server_id']}"
+    assert api("PATCH", path, {"port": 23}, headers={"if-match": '"1"'}).status == 200
+
+    for method, body in (("PATCH", {"port": 24}), ("PUT", server_body())):
+        answer = api(method, path, body, headers={"if-match": '"1"'})
+        assert answer.status == 412
+    assert api("DELETE", path, headers={"if-match": '"1"'}).status == 412
+    assert api("GET", path).body["port"] == 23
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "2852039166",
+        "0xa9.0xfe.0xa9.0xfe",
+        "::ffff:169.254.169.254",
+        "[::1]",
+        "localhost",
+        "127.1",
+        "0",
+        "fd00:ec2::254",
+        "",
+    ],
+)
+def test_dangerous_host_is_refused(api, credential, host, monkeypatch):
+    """No spelling of a link-local, loopback or metadata address gets in."""
+    from api import wiring
+
+    monkeypatch.delenv("CRONHOP_ALLOWED_NETWORKS")
+    wiring.services.cache_clear()
+
+    answer = api("POST", "/v1/servers", server_body(host=host))
+
+    assert (answer.status, fields(answer)) == (400, ["host"])
+    assert api("GET", "/v1/servers").body["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"port": 70000}, "port"),
+        ({"port": "22"}, "port"),
+        ({"port": True}, "port"),
+        ({"name": "n" * 101}, "name"),
+        ({"name": ""}, "name"),
+        ({"host_keys": []}, "host_keys"),
+        ({"host_keys": ["ssh-ed25519 nonsense"]}, "host_keys"),
+        ({"credential": "nobody"}, "credential"),
+        ({"username": "a b"}, "username"),
+        ({"max_concurrency": 4}, "max_concurrency"),
+        ({"via_server": "x"}, "via_server"),
+        ({"tags": {"a": 1}}, "tags.a"),
+    ],
+)
+def test_bad_server_is_refused(api, credential, change, field):
+    """The error names the field, and nothing is kept."""
+    answer = api("POST", "/v1/servers", server_body(**change))
+
+    assert (answer.status, fields(answer)) == (400, [field])
+    assert api("GET", "/v1/servers").body["items"] == []
+
+
+def test_task_life(api, server):
+    """A task is made with its next slot, shown, changed, and removed."""
+    made = api("POST", "/v1/tasks", task_body(server))
+    assert made.status == 201, made.body
+    assert made.body["next_run"].endswith(":30:00Z")
+    assert made.body["last_run"] is None
+    assert made.body["timeout_s"] == 3600
+    path = f"/v1/tasks/{made.body['task_id']}"
+    assert api("GET", path).body == made.body
+
+    changed = api("PATCH", path, {"schedule": {"cron": "0 5 * * *"}, "timeout_s": 60})
+
+    assert changed.body["version"] == 2
+    assert changed.body["schedule"] == {"cron": "0 5 * * *", "timezone": "Europe/Berlin"}
+    off = api("PATCH", path, {"enabled": False})
+    assert off.body["next_run"] is None
+    by_hand = api("PATCH", path, {"enabled": True, "schedule": None})
+    assert by_hand.body["schedule"] is None
+    assert api("DELETE", f"/v1/servers/{server['server_id']}").status == 409
+    assert api("DELETE", path).status == 204
+    assert api("GET", path).status == 404
+    assert api("GET", "/v1/tasks").body["items"] == []
+    assert api("POST", f"{path}/run").status == 404
+    assert api("DELETE", f"/v1/servers/{server['server_id']}").status == 204
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"name": "n" * 101}, "name"),
+        ({"spec": {"command": ""}}, "spec.command"),
+        ({"spec": {"command": "  \n"}}, "spec.command"),
+        ({"spec": {"command": "a\0b"}}, "spec.command"),
+        ({"spec": {"command": "a", "environment": {"1A": "x"}}}, "spec.environment.1A"),
+        (
+            {"spec": {"command": "a", "environment": {"CRONHOP_X": "x"}}},
+            "spec.environment.CRONHOP_X",
+        ),
+        ({"spec": {"command": "a", "secrets": {"P": "nope"}}}, "spec.secrets.P"),
+        ({"targets": {"server_ids": []}}, "targets.server_ids"),
+        ({"targets": {"server_ids": ["nope"]}}, "targets.server_ids.0"),
+        ({"targets": {"selector": {}}}, "targets.server_ids"),
+        ({"schedule": {"cron": "0 0 31 2 *"}}, "schedule.cron"),
+        ({"schedule": {"cron": "0 0 0 31 2 *"}}, "schedule.cron"),
+        ({"schedule": {"cron": "*/5 * * * * *"}}, "schedule.cron"),
+        ({"schedule": {"cron": "1," * 30 + "1 * * * *"}}, "schedule.cron"),
+        ({"schedule": {"cron": "@reboot"}}, "schedule.cron"),
+        (
+            {"schedule": {"cron": "0 5 * * *", "timezone": "Mars/Olympus"}},
+            "schedule.timezone",
+        ),
+        ({"timeout_s": 0}, "timeout_s"),
+        ({"timeout_s": "60"}, "timeout_s"),
+        ({"overlap": "queue"}, "overlap"),
+        ({"kind": "file_transfer"}, "kind"),
+        ({"retry": {"max_attempts": 3}}, "retry"),
+    ],
+)
+def test_bad_task_is_refused(api, server, change, field):
+    """The error names the field, and nothing is kept, whether new or changed."""
+    answer = api("POST", "/v1/tasks", task_body(server, **change))
+    assert answer.status == 400
+    assert field in fields(answer), answer.body
+    assert api("GET", "/v1/tasks").body["items"] == []
+
+    task = api("POST", "/v1/tasks", task_body(server)).body
+    answer = api("PATCH", f"/v1/tasks/{task['task_id']}", change)
+    if field != "targets.server_ids" or change != {"targets": {"selector": {}}}:
+        assert answer.status == 400
+        assert field in fields(answer), answer.body
+    assert api("GET", f"/v1/tasks/{task['task_id']}").body == task
+
+
+def test_run_now_is_on_record_at_once(api, server, world):
+    """Run now answers with the run's id; the run is pending and its start sent."""
+    task = api("POST", "/v1/tasks", task_body(server)).body
+
+    started = api("POST", f"/v1/tasks/{task['task_id']}/run")
+
+    assert started.status == 202
+    assert started.body["state"] == "pending"
+    assert started.body["created_by"] == "ada"
+    run = api("GET", f"/v1/runs/{started.body['run_id']}")
+    assert run.body["trigger"] == "manual"
+    assert run.body["executions"] == []
+    (only,) = [message for message, _ in world.messages()]
+    assert only.run_id == started.body["run_id"]
+    for query in ("", f"task_id={task['task_id']}"):
+        listed = api("GET", "/v1/runs", query=query).body["items"]
+        assert [one["run_id"] for one in listed] == [started.body["run_id"]]
+
+
+def test_run_now_survives_a_queue_that_is_away(api, server, world, monkeypatch):
+    """The run is on record, so the tick sends what the API could not."""
+    from api import wiring
+
+    task = api("POST", "/v1/tasks", task_body(server, schedule=None)).body
+    queue = wiring.services().tasks.dispatcher._queue
+    monkeypatch.setattr(queue, "send", lambda messages: 1 / 0)
+
+    started = api("POST", f"/v1/tasks/{task['task_id']}/run")
+
+    assert started.status == 202
+    world.clock.move(minutes=3)
+    assert world.tick().checked == [started.body["run_id"]]
+
+
+def test_lists_go_on_where_they_stopped(api, credential):
+    """Pages hold everything once, and a cursor of another list is refused."""
+    for number in range(5):
+        api("POST", "/v1/servers", server_body(name=f"web-{number}"))
+
+    first = api("GET", "/v1/servers", query="limit=2").body
+    api("POST", "/v1/servers", server_body(name="web-9"))
+    names = [one["name"] for one in first["items"]]
+    token = first["next_token"]
+    while token:
+        page = api("GET", "/v1/servers", query=f"limit=2&next_token={token}").body
+        names += [one["name"] for one in page["items"]]
+        token = page["next_token"]
+
+    assert names == ["web-0", "web-1", "web-2", "web-3", "web-4", "web-9"]
+    for bad in (first["next_token"], "garbage", "e30="):
+        answer = api("GET", "/v1/credentials", query=f"next_token={bad}")
+        assert (answer.status, fields(answer)) == (400, ["next_token"])
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x"])
+def test_bad_limit_is_refused(api, query):
+    """The error names the parameter."""
+    answer = api("GET", "/v1/tasks", query=query)
+
+    assert (answer.status, fields(answer)) == (400, ["limit"])
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        ('{"name": ', 400),
+        ("[]", 400),
+        ('"text"', 400),
+        ("null", 400),
+        ('{"name": "\\ud800", "password": "x"}', 400),
+        ("x" * (256 * 1024 + 1), 413),
+    ],
+    ids=["cut", "list", "string", "null", "surrogate", "too-large"],
+)
+def test_malformed_body_is_a_clear_error(api, raw, status):
+    """No body, however odd, is more than a problem+json of ours."""
+    answer = api("POST", "/v1/credentials", raw=raw)
+
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert api("GET", "/v1/credentials").body["items"] == []
+
+
+def test_body_that_is_no_text_is_refused(api):
+    """A binary body is a bad request, not a crash."""
+    body = base64.b64encode(b"\xff\xfe").decode()
+
+    assert api("POST", "/v1/credentials", base64_body=body).status == 400
+
+
+def test_body_without_json_type_is_refused(api):
+    """curl -d without the header says what is missing, not twenty fields."""
+    answer = api(
+        "POST",
+        "/v1/credentials",
+        {"name": "a", "password": "b"},
+        headers={"content-type": "application/x-www-form-urlencoded"},
+    )
+
+    assert answer.status == 415
+    assert "application/json" in answer.body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/nothing"),
+        ("DELETE", "/v1/runs/01J00000000000000000000000"),
+        ("GET", "/v1/tasks/nope"),
+        ("GET", "/v1/servers/nope"),
+        ("GET", "/v1/runs/nope"),
+        ("GET", "/v1/runs/nope/executions"),
+        ("GET", "/v1/runs/nope/executions/nope"),
+        ("GET", "/v1/runs/nope/executions/nope/output"),
+        ("GET", "/v1/tasks/name%23x"),
+        ("GET", "/v1/servers/name%23web-1"),
+    ],
+)
+def test_what_is_not_there_is_404(api, server, method, path):
+    """Unknown routes, methods and ids are problem+json."""
+    answer = api(method, path)
+
+    assert answer.status == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_our_own_fault_tells_nothing(api, server, monkeypatch):
+    """An exception's text never reaches the client."""
+    from cronhop.store import servers
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(servers, "listing", fail)
+    answer = api("GET", "/v1/servers")
+
+    assert answer.status == 500
+    assert "secret" not in json.dumps(answer.body)

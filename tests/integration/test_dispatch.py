@@ -1,0 +1,231 @@
+"""The tick: every slot that is due gets one row and one start."""
+
+from datetime import timedelta
+
+import pytest
+
+from cronhop.domain.ids import slot_run_id
+from cronhop.domain.message import MessageKind
+from cronhop.domain.run import State
+from cronhop.services.dispatch import LOOK_AHEAD
+from cronhop.store import runs, tasks
+from tests.world import NOW
+
+
+@pytest.fixture
+def server(world):
+    return world.add_server()
+
+
+def sent(world):
+    return [
+        (message.run_id, delay)
+        for message, delay in world.messages()
+        if message.kind is MessageKind.START
+    ]
+
+
+def test_slot_is_sent_once_and_the_cursor_moves_on(world, server):
+    """A tick puts the row, sends the start for the slot's instant, and advances."""
+    task = world.add_task(server, cron="*/5 * * * *")
+    slot = task.next_run
+    world.clock.now = slot - timedelta(seconds=30)
+
+    report = world.tick()
+
+    run_id = slot_run_id(task.task_id, slot)
+    assert report.started == [run_id]
+    assert sent(world) == [(run_id, 30)]
+    run = runs.get(run_id)
+    assert run.state is State.PENDING
+    assert run.slot == slot
+    assert run.check_at == slot + timedelta(minutes=2)
+    assert tasks.get(task.task_id).next_run == slot + timedelta(minutes=5)
+
+
+def test_slot_beyond_the_look_ahead_waits(world, server):
+    """What is not due within the look-ahead is left for a later tick."""
+    task = world.add_task(server, cron="30 4 1 1 *")
+    world.clock.now = task.next_run - LOOK_AHEAD - timedelta(seconds=1)
+
+    assert world.tick().started == []
+    assert world.messages() == []
+
+
+def test_tick_twice_sends_once(world, server):
+    """A second tick for the same minute finds nothing due."""
+    task = world.add_task(server, cron="*/5 * * * *")
+    world.clock.now = task.next_run
+    world.tick()
+    world.messages()
+
+    assert world.tick().started == []
+    assert world.messages() == []
+
+
+def test_every_slot_of_the_look_ahead_is_sent(world, server):
+    """A task of every minute never stays a slot behind."""
+    task = world.add_task(server, cron="* * * * *")
+    world.messages()
+    cursor = tasks.get(task.task_id).next_run
+    world.clock.now = cursor - timedelta(seconds=20)
+
+    world.tick()
+
+    assert [delay for _, delay in sent(world)] == [20, 80]
+
+
+def test_new_task_inside_the_look_ahead_is_sent_at_once(world, server):
+    """A task whose first slot the next tick would miss is sent when it is made."""
+    world.clock.now = NOW + timedelta(seconds=50)
+
+    task = world.add_task(server, cron="* * * * *")
+
+    first = slot_run_id(task.task_id, NOW + timedelta(minutes=1))
+    assert sent(world)[0] == (first, 10)
+
+
+def test_delay_is_rounded_up(world, server):
+    """No message comes before its slot."""
+    world.clock.now = NOW + timedelta(seconds=50, milliseconds=400)
+
+    world.add_task(server, cron="* * * * *")
+
+    assert sent(world)[0][1] == 10
+
+
+def test_outage_becomes_one_row_and_the_newest_slot_runs(world, server):
+    """After three days one `missed` row states the range; the newest slot starts."""
+    task = world.add_task(server, cron="0 * * * *")
+    first = task.next_run
+    now = first + timedelta(days=3, minutes=10)
+    world.clock.now = now
+
+    world.tick()
+
+    missed = runs.get(slot_run_id(task.task_id, first))
+    newest = first + timedelta(days=3)
+    assert missed.state is State.MISSED
+    assert (missed.slot, missed.missed_to) == (first, newest - timedelta(hours=1))
+    assert missed.missed_count == 72
+    assert [run_id for run_id, _ in sent(world)] == [slot_run_id(task.task_id, newest)]
+    assert tasks.get(task.task_id).next_run == newest + timedelta(hours=1)
+
+
+def test_outage_of_a_minute_task_is_bounded_work(world, server):
+    """4,320 missed slots cost no more than a few calls, and are at least 1000."""
+    task = world.add_task(server, cron="* * * * *")
+    world.messages()
+    cursor = tasks.get(task.task_id).next_run
+    world.clock.now = cursor + timedelta(days=3)
+
+    world.tick()
+
+    missed = runs.get(slot_run_id(task.task_id, cursor))
+    assert missed.missed_count == 1000
+    assert len(sent(world)) == 2  # the newest, and one of the look-ahead
+
+
+def test_one_bad_task_never_stops_the_tick(world, server, monkeypatch):
+    """A task that cannot be dispatched is reported; the others are sent."""
+    good = world.add_task(server, cron="*/5 * * * *")
+    bad = world.add_task(server, cron="*/5 * * * *")
+    world.clock.now = good.next_run
+    real = runs.add
+
+    def add(run):
+        if run.task_id == bad.task_id:
+            raise RuntimeError("a bug")
+        return real(run)
+
+    monkeypatch.setattr(runs, "add", add)
+    report = world.tick()
+
+    assert report.failed == [bad.task_id]
+    assert report.started == [slot_run_id(good.task_id, good.next_run)]
+    assert tasks.get(bad.task_id).next_run == bad.next_run
+
+
+def test_task_whose_schedule_turned_invalid_is_parked(world, server, monkeypatch):
+    """A zone that is gone parks the task with the reason; changing it unparks."""
+    task = world.add_task(server, cron="*/5 * * * *")
+    world.clock.now = task.next_run
+    row = tasks.TaskRow(task_id=task.task_id)
+    plain = task.definition.to_dict()
+    plain["schedule"]["timezone"] = "Mars/Olympus"
+    row.update(actions=[tasks.TaskRow.definition.set(plain)])
+
+    report = world.tick()
+
+    assert report.parked == [task.task_id]
+    parked = tasks.get(task.task_id)
+    assert parked.next_run is None
+    assert "timezone" in parked.invalid
+    again = world.tasks.change(
+        task.task_id, task.definition, version=None, by="tester", now=world.clock()
+    )
+    assert again.invalid is None
+    assert tasks.get(task.task_id).next_run
+
+
+def test_refused_message_keeps_the_cursor(world, server, monkeypatch):
+    """What the queue refused is sent again by the next tick."""
+    task = world.add_task(server, cron="*/5 * * * *")
+    world.clock.now = task.next_run
+    monkeypatch.setattr(
+        world.queue, "send", lambda messages: [message for message, _ in messages]
+    )
+
+    assert world.tick().failed == [task.task_id]
+
+    monkeypatch.undo()
+    assert world.tick().started == [slot_run_id(task.task_id, task.next_run)]
+
+
+def test_disabled_and_deleted_tasks_are_not_due(world, server):
+    """Nothing of theirs is sent, and their cursor is gone."""
+    disabled = world.add_task(server, cron="*/5 * * * *", enabled=False)
+    deleted = world.add_task(server, cron="*/5 * * * *")
+    world.tasks.delete(deleted.task_id, version=None, now=world.clock())
+    world.clock.move(minutes=10)
+
+    report = world.tick()
+
+    assert report.started == []
+    assert disabled.next_run is None
+
+
+def test_open_run_is_checked_again_and_again(world, server):
+    """A start that was lost is repeated from the row, every two minutes."""
+    task = world.add_task(server)
+    run = world.tasks.run(task.task_id, by="tester", now=world.clock())
+    world.messages()  # lost
+    world.clock.move(minutes=2)
+
+    assert world.tick().checked == [run.run_id]
+    assert [message.kind for message, _ in world.messages()] == [MessageKind.CHECK]
+    assert world.tick().checked == []
+    world.clock.move(minutes=2)
+    assert world.tick().checked == [run.run_id]
+
+
+def test_tick_stops_in_time_and_goes_on_with_the_oldest(world, server):
+    """A tick without time does nothing and says so."""
+    task = world.add_task(server, cron="*/5 * * * *")
+    world.clock.now = task.next_run
+
+    report = world.dispatcher.tick(world.clock(), stop_at=0)
+
+    assert not report.complete
+    assert report.started == []
+    assert tasks.get(task.task_id).next_run == task.next_run
+
+
+def test_due_lists_and_starts_nothing(world, server):
+    """The dry run says what is due, and changes nothing."""
+    task = world.add_task(server, cron="*/5 * * * *")
+    world.clock.now = task.next_run
+
+    assert world.dispatcher.due(world.clock()) == [(task.task_id, task.next_run)]
+    assert world.messages() == []
+    assert world.all_runs() == []

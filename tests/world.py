@@ -1,0 +1,252 @@
+"""A whole cronhop in one process: the real code on moto, on a clock of its own."""
+
+import itertools
+import json
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import boto3
+from moto.sqs.models import sqs_backends
+
+from cronhop.aws.output import OutputBucket
+from cronhop.aws.queue import Queue
+from cronhop.aws.secrets import Secrets
+from cronhop.aws.session import Session
+from cronhop.domain.credential import Secret
+from cronhop.domain.message import Message
+from cronhop.domain.schedule import CronSchedule
+from cronhop.domain.server import ServerStatus
+from cronhop.domain.task import (
+    CatchUp,
+    Overlap,
+    Script,
+    Targets,
+    TaskDefinition,
+    TaskKind,
+)
+from cronhop.services.credentials import Credentials
+from cronhop.services.dispatch import Dispatcher
+from cronhop.services.execute import Executor, Invocation
+from cronhop.services.runs import Runs
+from cronhop.services.servers import ServerDefinition, Servers
+from cronhop.services.tasks import Tasks
+from cronhop.settings import Settings
+from cronhop.ssh.connection import Connections
+from cronhop.store import connection, executions, runs
+from tests.sshd import LOOPBACK
+from tests.template import tables
+
+REGION = "eu-central-1"
+ACCOUNT = "123456789012"
+PREFIX = "test-"
+# The host's own clock is real, so the world's begins at the present.
+NOW = datetime.now(UTC).replace(second=0, microsecond=0)
+
+
+class Clock:
+    """Time that stands still until somebody moves it."""
+
+    def __init__(self, now=NOW):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+    def move(self, **delta):
+        """Let time pass, and return what it is then."""
+        self.now += timedelta(**delta)
+        return self.now
+
+    def sleep(self, seconds):
+        self.move(seconds=seconds)
+
+
+class World:
+    """The stack's tables, queue and bucket, and the use cases on top of them.
+
+    Messages stay in the queue until `deliver` hands them to an executor.
+    """
+
+    def __init__(self, environ):
+        boto3.client("s3", region_name=REGION).create_bucket(
+            Bucket="test-output",
+            CreateBucketConfiguration={"LocationConstraint": REGION},
+        )
+        sqs = boto3.client("sqs", region_name=REGION)
+        dynamodb = boto3.client("dynamodb", region_name=REGION)
+        for table in tables(PREFIX):
+            dynamodb.create_table(**table)
+        environ.update(
+            AWS_REGION=REGION,
+            CRONHOP_TABLE_PREFIX=PREFIX,
+            CRONHOP_QUEUE_URL=sqs.create_queue(QueueName="test-queue")["QueueUrl"],
+            CRONHOP_BUCKET="test-output",
+            CRONHOP_SECRET_PREFIX="test/",
+            CRONHOP_ALLOWED_NETWORKS=LOOPBACK[0],
+        )
+        self.clock = Clock()
+        self.settings = Settings.from_env(environ)
+        self.restart()
+
+    def restart(self):
+        """Make everything anew, as in a fresh Lambda environment."""
+        self.session = Session(self.settings)
+        connection.connect(self.settings, self.session.botocore)
+        self.queue = Queue(self.session.client("sqs"), self.settings.queue_url)
+        self.secrets = Secrets(self.session.client("secretsmanager"), self.settings)
+        bucket = OutputBucket(self.session.client("s3"), self.settings.bucket)
+        self.dispatcher = Dispatcher(self.queue, shards=self.settings.shards)
+        self.executor = Executor(
+            self.queue,
+            self.secrets,
+            bucket,
+            now=self.clock,
+            sleep=self.clock.sleep,
+        )
+        self.credentials = Credentials(secrets=self.secrets)
+        self.servers = Servers(allowed_networks=self.settings.allowed_networks)
+        self.tasks = Tasks(dispatcher=self.dispatcher)
+        self.runs = Runs(bucket=bucket)
+
+    # Making things
+
+    def add_server(self, sshd=None, **changes):
+        """Put a server on record: a real one, or one that nobody will visit."""
+        number = next(self._numbers)
+        secret = (
+            Secret(private_key=sshd.private_key) if sshd else Secret(password="none")
+        )
+        credential = self.credentials.create(
+            f"key-{number}", secret, by="tester", now=self.clock()
+        )
+        definition = ServerDefinition(
+            name=f"server {number}",
+            host=sshd.host if sshd else "10.0.0.1",
+            port=sshd.port if sshd else 22,
+            username=sshd.username if sshd else "nobody",
+            credential=credential.name,
+            host_keys=(sshd.host_key,) if sshd else (SOME_HOST_KEY,),
+            environment=None,
+            tags={},
+            max_concurrency=None,
+            status=ServerStatus.ENABLED,
+        )
+        return self.servers.create(
+            replace(definition, **changes), by="tester", now=self.clock()
+        )
+
+    _numbers = itertools.count(1)
+
+    def definition(self, server, *, command="true", cron=None, zone="UTC", **changes):
+        """Return the definition of a task."""
+        definition = TaskDefinition(
+            name=f"task {next(self._numbers)}",
+            kind=TaskKind.SCRIPT,
+            spec=Script(command=command),
+            targets=Targets(server_ids=(server.server_id,)),
+            schedule=CronSchedule(cron=cron, timezone=zone) if cron else None,
+            timeout_s=60,
+            kill_grace_s=2,
+            overlap=Overlap.SKIP,
+            start_deadline_s=600,
+            catch_up=CatchUp.ONE,
+            enabled=True,
+        )
+        return replace(definition, **changes)
+
+    def add_task(self, server, **changes):
+        """Put a task on record."""
+        return self.tasks.create(
+            self.definition(server, **changes), by="tester", now=self.clock()
+        )
+
+    # Letting things happen
+
+    def tick(self):
+        """Let the dispatcher tick at the present time."""
+        return self.dispatcher.tick(self.clock(), stop_at=time.monotonic() + 60)
+
+    def messages(self):
+        """Take what lies in the queue: (message, delay in seconds), as sent."""
+        queue = sqs_backends[ACCOUNT][REGION].queues["test-queue"]
+        taken = [
+            (Message.from_json(one.body), round(one.delayed_until / 1000 - _sent(one)))
+            for one in queue._messages
+        ]
+        queue._messages.clear()
+        return taken
+
+    def deliver(self, messages=None, *, times=1):
+        """Hand messages to an executor: those given, or all in the queue."""
+        if messages is None:
+            messages = [message for message, _ in self.messages()]
+        for message in messages:
+            for _ in range(times):
+                self.handle(message)
+
+    def handle(self, message):
+        """Let an executor handle one message, in an invocation of its own."""
+        with Connections(allowed=LOOPBACK) as connections:
+            invocation = Invocation(
+                connections=connections,
+                ends_at=self.clock() + timedelta(seconds=60),
+                stop_at=time.monotonic() + 50,
+            )
+            return self.executor.handle(message, invocation)
+
+    def settle(self, run_id, *, minutes=30):
+        """Tick and deliver, minute by minute, until the run has ended; return it."""
+        for _ in range(minutes):
+            self.deliver()
+            run = runs.get(run_id)
+            if run.state.is_terminal:
+                return run
+            self.clock.move(minutes=1)
+            self.tick()
+        raise AssertionError(f"run {run_id} did not end")
+
+    # Looking
+
+    def all_runs(self):
+        """Return every row of the ledger, oldest first."""
+        items = self._scan("runs")
+        return [runs.get(key) for key in sorted(item["run_id"]["S"] for item in items)]
+
+    def only_execution(self, run):
+        """Return the run's one execution."""
+        (execution,) = executions.of_run(run.run_id, limit=10, after=None).items
+        return execution
+
+    def output(self, run, stream, **window):
+        """Return a page of a stream of the run's one execution."""
+        execution = self.only_execution(run)
+        return self.runs.output(
+            run.run_id,
+            execution.server_id,
+            stream,
+            offset=window.get("offset", 0),
+            limit=window.get("limit", 65536),
+        )
+
+    def dump(self):
+        """Return everything the tables and the queue hold, as one text."""
+        nouns = ("servers", "tasks", "task_versions", "runs", "executions")
+        rows = [self._scan(noun) for noun in (*nouns, "credentials", "audit")]
+        queue = sqs_backends[ACCOUNT][REGION].queues["test-queue"]
+        bodies = [message.body for message in queue._messages]
+        return json.dumps([rows, bodies], default=str)
+
+    def _scan(self, noun):
+        client = boto3.client("dynamodb", region_name=REGION)
+        return client.scan(TableName=PREFIX + noun)["Items"]
+
+
+def _sent(message):
+    return int(message.sent_timestamp) / 1000
+
+
+SOME_HOST_KEY = (
+    "ssh-ed25519 "
+    "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+)
