@@ -40,8 +40,7 @@ from tests.template import tables
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 PREFIX = "test-"
-# The host's own clock is real, so the world's begins at the present.
-NOW = datetime.now(UTC).replace(second=0, microsecond=0)
+NOW = datetime(2026, 6, 1, 10, 1, tzinfo=UTC)  # no slot of */5 is within two minutes
 
 
 class Clock:
@@ -60,6 +59,37 @@ class Clock:
 
     def sleep(self, seconds):
         self.move(seconds=seconds)
+
+
+class Killed(BaseException):
+    """The process ends here. No handler for exceptions catches it."""
+
+
+class Deathtrap:
+    """Counts the steps a process takes outside itself, and kills it at one.
+
+    A step is a call to AWS or a visit to a host. Steps are counted twice: before
+    they take effect, and when they have but nobody has heard.
+    """
+
+    def __init__(self):
+        self.steps = 0
+        self.deadly = None
+
+    def set(self, step):
+        """Kill the process at this step, counted from now."""
+        self.steps, self.deadly = 0, step
+
+    def step(self, **kwargs):
+        self.steps += 1
+        if self.steps - 1 == self.deadly:
+            raise Killed
+
+    def install(self, session):
+        emitter = session.get_component("event_emitter")
+        # First: moto answers, and so applies, in an event of the same name.
+        emitter.register_first("before-send", self.step)
+        emitter.register_first("response-received", self.step)
 
 
 class World:
@@ -84,14 +114,17 @@ class World:
             CRONHOP_BUCKET="test-output",
             CRONHOP_SECRET_PREFIX="test/",
             CRONHOP_ALLOWED_NETWORKS=LOOPBACK[0],
+            CRONHOP_SHARDS="2",
         )
         self.clock = Clock()
+        self.deathtrap = Deathtrap()
         self.settings = Settings.from_env(environ)
         self.restart()
 
     def restart(self):
         """Make everything anew, as in a fresh Lambda environment."""
         self.session = Session(self.settings)
+        self.deathtrap.install(self.session.botocore)
         connection.connect(self.settings, self.session.botocore)
         self.queue = Queue(self.session.client("sqs"), self.settings.queue_url)
         self.secrets = Secrets(self.session.client("secretsmanager"), self.settings)
@@ -247,6 +280,5 @@ def _sent(message):
 
 
 SOME_HOST_KEY = (
-    "ssh-ed25519 "
-    "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 )

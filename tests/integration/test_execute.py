@@ -1,6 +1,6 @@
 """Executions on a real sshd: one start, one outcome, all of the output."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +12,8 @@ from cronhop.domain.server import ServerStatus
 from cronhop.domain.task import Overlap, Script
 from cronhop.services import execute
 from cronhop.services.collect import CAP_BYTES
-from cronhop.store import executions, runs, tasks
+from cronhop.services.servers import ServerDefinition
+from cronhop.store import runs, tasks
 from tests.sshd import keypair
 
 
@@ -254,26 +255,11 @@ def test_unreachable_host_is_waited_out(world, sshd, starts):
     assert waiting.state is State.PENDING
     assert waiting.reason.startswith("unreachable: ")
     assert waiting.visits == 0
-    back = replace(world.servers.get(server.server_id))
-    definition = {
-        name: getattr(back, name)
-        for name in execute_fields()
-    }
-    definition["port"] = sshd.port
-    from cronhop.services.servers import ServerDefinition
-
-    world.servers.change(
-        server.server_id, ServerDefinition(**definition), version=None,
-        now=world.clock(),
-    )
+    move(world, server, port=sshd.port)
     assert world.settle(first.run_id).state is State.COMPLETED
     assert starts.count == 1
 
-    definition["port"] = 1
-    world.servers.change(
-        server.server_id, ServerDefinition(**definition), version=None,
-        now=world.clock(),
-    )
+    move(world, server, port=1)
     second = run_now(world, task)
     ended = world.settle(second.run_id)
     assert ended.state is State.FAILED
@@ -281,12 +267,14 @@ def test_unreachable_host_is_waited_out(world, sshd, starts):
     assert starts.count == 1
 
 
-def execute_fields():
-    from dataclasses import fields
-
-    from cronhop.services.servers import ServerDefinition
-
-    return [one.name for one in fields(ServerDefinition)]
+def move(world, server, *, port):
+    """Let the server be at another port."""
+    present = vars(world.servers.get(server.server_id))
+    names = [one.name for one in fields(ServerDefinition)]
+    definition = ServerDefinition(
+        **{name: present[name] for name in names} | {"port": port}
+    )
+    world.servers.change(server.server_id, definition, version=None, now=world.clock())
 
 
 def test_late_run_is_missed(world, server, starts):
@@ -391,9 +379,7 @@ def test_slot_of_a_changed_task_is_skipped(world, server, starts, change):
                 schedule=replace(task.definition.schedule, cron="59 23 31 12 *"),
             )
         )
-        world.tasks.change(
-            task.task_id, definition, version=None, by="tester", now=now
-        )
+        world.tasks.change(task.task_id, definition, version=None, by="tester", now=now)
 
     world.deliver()
 
@@ -460,13 +446,8 @@ def test_silent_host_is_lost_after_a_day(world, server, sshd, starts, monkeypatc
     world.messages()
     execution = world.only_execution(run)
     assert execution.state is State.RUNNING
-    monkeypatch.setattr(
-        execute, "LOST_AFTER", timedelta(minutes=20)
-    )
-    row = world.servers.get(server.server_id)
-    from cronhop.store.servers import ServerRow
-
-    ServerRow(server_id=row.server_id).update(actions=[ServerRow.port.set(1)])
+    monkeypatch.setattr(execute, "LOST_AFTER", timedelta(minutes=20))
+    move(world, server, port=1)
 
     ended = world.settle(run.run_id, minutes=60)
 

@@ -32,6 +32,12 @@ from cronhop.ssh.connection import Connection, Connections
 from cronhop.ssh.failure import MEANING, Phase, explain
 from tests.sshd import LOOPBACK, Sshd, free_port, keypair, wait_until
 
+KINDS = {
+    "ed25519": ["-t", "ed25519"],
+    "ecdsa": ["-t", "ecdsa"],
+    "rsa": ["-t", "rsa", "-b", "2048"],
+}
+
 
 @pytest.fixture(scope="module")
 def sshd():
@@ -100,6 +106,7 @@ def proxy(port, *, stall_at):
         pump(upstream, client, stall_at)
         back.join(30)
         upstream.close()
+        client.close()
 
     return serve
 
@@ -167,7 +174,7 @@ def test_a_server_with_fewer_sessions_is_busy():
     """MaxSessions below ours is no failure of the command."""
     with Sshd(max_sessions=1) as server, open_to(server) as connection:
         holder = threading.Thread(
-            target=lambda: connection.execute(b"echo x; sleep 1", limit=10), daemon=True
+            target=lambda: connection.execute(b"echo x; sleep 4", limit=10), daemon=True
         )
         holder.start()
         wait_until(lambda: "Starting session" in server.log)
@@ -221,7 +228,7 @@ def test_a_host_key_of_another_type_is_told(sshd, tmp_path):
 def test_the_pinned_type_is_asked_for(tmp_path, key_type):
     """A server with several keys is asked for the one that is pinned."""
     subprocess.run(
-        ["ssh-keygen", "-q", "-t", key_type, "-N", "", "-f", tmp_path / "key"],
+        ["ssh-keygen", "-q", *KINDS[key_type], "-N", "", "-f", tmp_path / "key"],
         check=True,
     )
     pinned = (tmp_path / "key.pub").read_text()
@@ -275,8 +282,7 @@ def test_every_kind_of_key_logs_in(sshd, tmp_path, key_type, form, passphrase):
             "ssh-keygen",
             "-q",
             *options,
-            "-t",
-            key_type,
+            *KINDS[key_type],
             "-N",
             passphrase or "",
             "-f",
@@ -428,7 +434,11 @@ def test_a_stall_at_any_byte_ends_at_the_deadline(sshd):
     assert [result for result in results if result[2] > seconds + 1] == []
     ends = {end for _, end, _ in results}
     assert ends == {"deadline", "done"}
-    wait_until(lambda: threading.active_count() <= before)
+    import faulthandler, sys
+    try:
+        wait_until(lambda: threading.active_count() <= before, 5)
+    except AssertionError:
+        faulthandler.dump_traceback(sys.__stderr__, all_threads=True); print(threading.enumerate()); raise
 
 
 def test_the_deadline_ends_a_command(sshd):
