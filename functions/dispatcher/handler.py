@@ -6,9 +6,7 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
-
-from aws_lambda_powertools.utilities.typing import LambdaContext
+from typing import TYPE_CHECKING, Any
 
 from cronhop.aws.queue import Queue
 from cronhop.aws.session import Session
@@ -18,6 +16,9 @@ from cronhop.services.dead_letters import revive
 from cronhop.services.dispatch import Dispatcher
 from cronhop.settings import Settings
 from cronhop.store import connection
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
 
 STOP_BEFORE_MS = 5000  # the function's end: what is begun is brought to its end
 

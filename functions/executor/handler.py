@@ -7,9 +7,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
-
-from aws_lambda_powertools.utilities.typing import LambdaContext
+from typing import TYPE_CHECKING, Any
 
 from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
@@ -22,6 +20,9 @@ from cronhop.services.execute import Executor, Invocation
 from cronhop.settings import Settings
 from cronhop.ssh.connection import Connections
 from cronhop.store import connection
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
 
 CLOSE_BEFORE_S = 10.0  # the function's end: all connections are closed
 END_BEFORE_S = 3.0  # and then the process, if a thread still lives

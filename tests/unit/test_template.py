@@ -1,0 +1,368 @@
+"""The template: what AWS will do with it, and ministack cannot show."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cronhop.settings import TABLES
+from tests import template
+
+# table: its key, and each index with its key and the attributes it carries besides
+SCHEMA: dict[str, tuple[list[str], dict[str, tuple[list[str], list[str] | None]]]] = {
+    "servers": (
+        ["server_id S"],
+        {
+            "listing": (
+                ["listed S", "server_id S"],
+                ["name", "environment", "status", "tags"],
+            ),
+            "by_environment": (["environment S", "server_id S"], None),
+        },
+    ),
+    "tasks": (
+        ["task_id S"],
+        {
+            "next_run": (["due_shard N", "next_run N"], None),
+            "listing": (
+                ["listed S", "task_id S"],
+                ["name", "kind", "enabled", "created_by"],
+            ),
+            "by_creator": (["created_by S", "task_id S"], None),
+        },
+    ),
+    "task_versions": (["task_id S", "version N"], {}),
+    "task_targets": (["server_id S", "task_id S"], {}),
+    "runs": (
+        ["run_id S"],
+        {
+            "by_task": (["task_id S", "run_id S"], None),
+            "open": (["open_shard N", "check_at N"], None),
+            "recent": (["day_shard S", "run_id S"], None),
+            "by_creator": (["created_by S", "run_id S"], None),
+        },
+    ),
+    "executions": (
+        ["run_id S", "server_id S"],
+        {
+            "by_server": (["server_id S", "run_id S"], None),
+            "next_poll": (["poll_shard N", "next_poll N"], None),
+        },
+    ),
+    "credentials": (["name S"], {"listing": (["listed S", "name S"], None)}),
+    "audit": (
+        ["entity S", "at_ulid S"],
+        {"by_actor": (["actor S", "at_ulid S"], None)},
+    ),
+}
+
+# Statements that may name no resource, and why.
+UNBOUND = {
+    "Trace": "X-Ray has no resources",
+    "Network": "Lambda makes network interfaces, whose names are not known before",
+}
+
+# What no role of ours may do, wherever.
+FORBIDDEN = (
+    "dynamodb:CreateTable",
+    "dynamodb:DeleteTable",
+    "dynamodb:Scan",
+    "iam:PassRole",
+    "s3:DeleteObject",
+    "secretsmanager:ListSecrets",
+    "sts:AssumeRole",
+)
+
+
+TEMPLATE = template.load()
+RESOURCES = TEMPLATE["Resources"]
+FUNCTIONS = template.resources("AWS::Serverless::Function")
+QUEUES = template.resources("AWS::SQS::Queue")
+ROLES = template.resources("AWS::IAM::Role")
+TABLE_PROPERTIES = {
+    properties["TableName"]["Fn::Sub"].removeprefix("${AWS::StackName}-"): properties
+    for properties in template.resources("AWS::DynamoDB::Table").values()
+}
+
+
+def _statements(role: str) -> Iterator[dict[str, Any]]:
+    """Yield a role's statements, those under a condition too."""
+    for policy in ROLES[role]["Policies"]:
+        given = policy["Fn::If"][1] if "Fn::If" in policy else policy
+        yield from given["PolicyDocument"]["Statement"]
+
+
+def _actions(role: str) -> set[str]:
+    return {
+        action
+        for statement in _statements(role)
+        for action in _list(statement, "Action")
+    }
+
+
+def _list(statement: dict[str, Any], name: str) -> list[Any]:
+    value = statement[name]
+    return value if isinstance(value, list) else [value]
+
+
+def _source(function: str) -> dict[str, Any]:
+    """Return the one event source of a function."""
+    (event,) = FUNCTIONS[function]["Events"].values()
+    properties: dict[str, Any] = event["Properties"]
+    return properties
+
+
+def test_there_is_a_table_for_each_store() -> None:
+    """The template and the code name the same tables."""
+    assert sorted(TABLE_PROPERTIES) == sorted(TABLES) == sorted(SCHEMA)
+
+
+@pytest.mark.parametrize("noun", SCHEMA)
+def test_a_table_has_its_key_and_indexes(noun: str) -> None:
+    """A key cannot be changed, and an update makes one index: each is as designed."""
+    table = TABLE_PROPERTIES[noun]
+    types = {
+        attribute["AttributeName"]: attribute["AttributeType"]
+        for attribute in table["AttributeDefinitions"]
+    }
+
+    def key(schema: list[dict[str, str]]) -> list[str]:
+        assert [part["KeyType"] for part in schema] == ["HASH", "RANGE"][: len(schema)]
+        names = [part["AttributeName"] for part in schema]
+        return [f"{name} {types[name]}" for name in names]
+
+    indexes = {}
+    for index in table.get("GlobalSecondaryIndexes", []):
+        projection = index["Projection"]
+        carried = projection.get("NonKeyAttributes")
+        assert projection["ProjectionType"] == ("INCLUDE" if carried else "KEYS_ONLY")
+        indexes[index["IndexName"]] = (key(index["KeySchema"]), carried)
+
+    assert (key(table["KeySchema"]), indexes) == SCHEMA[noun]
+
+
+@pytest.mark.parametrize("noun", SCHEMA)
+def test_a_table_is_kept_safe(noun: str) -> None:
+    """Encrypted, restorable, protected by parameter, billed by use, rid of old rows."""
+    table = TABLE_PROPERTIES[noun]
+
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+    assert table["SSESpecification"]["SSEEnabled"]
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
+    assert table["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::Cognito::UserPool"],
+)
+def test_what_users_put_in_outlives_the_stack(kind: str) -> None:
+    """Neither an update nor the stack's end takes data along."""
+    for resource in RESOURCES.values():
+        if resource["Type"] == kind:
+            assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+            assert resource["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_handler_imports(function: str) -> None:
+    """Each Handler names something that can be called."""
+    module, _, name = FUNCTIONS[function]["Handler"].rpartition(".")
+
+    assert callable(getattr(importlib.import_module(module), name))
+
+
+@pytest.mark.parametrize(
+    ("function", "queue"),
+    [("ExecutorFunction", "Queue"), ("DispatcherFunction", "DeadLetterQueue")],
+)
+def test_a_message_stays_hidden_while_it_is_worked_on(
+    function: str, queue: str
+) -> None:
+    """AWS advises six times the function's timeout, and refuses less than one."""
+    source = _source(function)
+
+    assert source["Queue"] == {"Fn::GetAtt": [queue, "Arn"]}
+    assert QUEUES[queue]["VisibilityTimeout"] >= 6 * FUNCTIONS[function]["Timeout"]
+    assert source["BatchSize"] == 10
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_the_executors_are_bounded() -> None:
+    """As many as the parameter says, by the event source and not by reservation."""
+    limit = TEMPLATE["Parameters"]["MaxConcurrency"]
+
+    assert _source("ExecutorFunction")["ScalingConfig"] == {
+        "MaximumConcurrency": {"Ref": "MaxConcurrency"}
+    }
+    assert (limit["Default"], limit["MinValue"]) == (50, 2)
+    assert not any("ReservedConcurrentExecutions" in f for f in FUNCTIONS.values())
+
+
+def test_the_executor_may_send_to_its_own_queue() -> None:
+    """Lambda would stop it after 16 rounds; only it needs that."""
+    loops = {name: f.get("RecursiveLoop") for name, f in FUNCTIONS.items()}
+
+    assert loops.pop("ExecutorFunction") == "Allow"
+    assert set(loops.values()) == {None}
+
+
+def test_what_nobody_can_handle_ends_in_the_dead_letter_queue() -> None:
+    """After five attempts, for fourteen days."""
+    redrive = QUEUES["Queue"]["RedrivePolicy"]
+
+    assert redrive["deadLetterTargetArn"] == {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
+    assert redrive["maxReceiveCount"] == 5
+    assert QUEUES["DeadLetterQueue"]["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+def test_queues_and_bucket_are_encrypted_and_private() -> None:
+    """At rest, and on the way unless an emulator cannot."""
+    bucket = RESOURCES["OutputBucket"]["Properties"]
+    policies = json.dumps([RESOURCES["QueuePolicy"], RESOURCES["OutputBucketPolicy"]])
+
+    assert all(queue["SqsManagedSseEnabled"] for queue in QUEUES.values())
+    assert bucket["BucketEncryption"]
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert policies.count('"aws:SecureTransport": "false"') == 2
+    assert TEMPLATE["Parameters"]["TlsOnly"]["Default"] == "true"
+
+
+def test_output_is_kept_thirty_days_longer_than_its_run() -> None:
+    """A row never points to nothing."""
+    allowed = TEMPLATE["Parameters"]["RetentionDays"]["AllowedValues"]
+    (rule,) = RESOURCES["OutputBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+
+    days = {
+        key: v["Days"] for key, v in TEMPLATE["Mappings"]["OutputRetention"].items()
+    }
+
+    assert days == {value: int(value) + 30 for value in allowed}
+    assert rule["ExpirationInDays"] == {
+        "Fn::FindInMap": ["OutputRetention", {"Ref": "RetentionDays"}, "Days"]
+    }
+    assert min(map(int, allowed)) >= 15  # a late duplicate must still meet its row
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_has_a_role_and_a_log_of_its_own(function: str) -> None:
+    """Nothing is shared, and logs do not stay for ever."""
+    noun = function.removesuffix("Function")
+    properties = FUNCTIONS[function]
+    group = RESOURCES[f"{noun}LogGroup"]["Properties"]
+
+    assert properties["Role"] == {"Fn::GetAtt": [f"{noun}Role", "Arn"]}
+    assert properties["LoggingConfig"]["LogGroup"] == {"Ref": f"{noun}LogGroup"}
+    assert group["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_every_log_group_has_a_retention() -> None:
+    """The access log too."""
+    for group in template.resources("AWS::Logs::LogGroup").values():
+        assert group["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_may_do_what_it_needs_only(role: str) -> None:
+    """No action of a star, no resource of one without a reason, no passing on."""
+    for statement in _statements(role):
+        actions = _list(statement, "Action")
+        assert statement["Effect"] == "Allow"
+        assert not any(
+            "*" in action for action in actions if action != "sqs:SendMessage*"
+        )
+        if "*" in _list(statement, "Resource"):
+            assert statement["Sid"] in UNBOUND
+    assert not _actions(role) & set(FORBIDDEN)
+    assert "ManagedPolicyArns" not in ROLES[role]
+
+
+def test_only_the_executor_reads_secrets() -> None:
+    """The API writes them and never reads one back; the dispatcher sees none."""
+    readers = {
+        role for role in ROLES if "secretsmanager:GetSecretValue" in _actions(role)
+    }
+
+    assert readers == {"ExecutorRole"}
+    assert not any("secret" in action for action in _actions("DispatcherRole"))
+
+
+def test_nobody_changes_the_audit() -> None:
+    """Whoever reaches that table puts and reads, and does nothing else."""
+    for role in ROLES:
+        for statement in _statements(role):
+            if "AuditTable" in json.dumps(statement["Resource"]):
+                assert set(_list(statement, "Action")) <= {
+                    "dynamodb:PutItem",
+                    "dynamodb:Query",
+                }
+
+
+def test_only_the_executor_carries_ssh() -> None:
+    """The API and the dispatcher never reach paramiko."""
+    layers = {
+        name: [layer["Ref"] for layer in function["Layers"]]
+        for name, function in FUNCTIONS.items()
+    }
+
+    assert layers == {
+        "ApiFunction": ["CoreLayer", "DepsLayer"],
+        "DispatcherFunction": ["CoreLayer", "DepsLayer"],
+        "ExecutorFunction": ["CoreLayer", "DepsLayer", "DepsSshLayer"],
+    }
+
+
+def test_layers_are_built_by_their_makefiles() -> None:
+    """SAM's own builders want the runtime's interpreter on PATH."""
+    for name, resource in RESOURCES.items():
+        if resource["Type"].startswith("AWS::Serverless::"):
+            assert resource["Metadata"] == {"BuildMethod": "makefile"}, name
+
+
+def test_every_route_but_health_needs_a_token() -> None:
+    """Deny by default."""
+    routes = {
+        route["RouteKey"]: route["AuthorizationType"]
+        for route in template.resources("AWS::ApiGatewayV2::Route").values()
+    }
+
+    assert routes == {"GET /v1/health": "NONE", "ANY /v1/{proxy+}": "JWT"}
+
+
+def test_the_access_log_shows_no_token() -> None:
+    """Neither headers nor queries are logged, and each line is JSON."""
+    written = RESOURCES["Stage"]["Properties"]["AccessLogSettings"]["Format"]
+
+    assert "header" not in written.lower()
+    assert "query" not in written.lower()
+    assert json.loads(written)
+
+
+def test_users_are_made_by_an_admin() -> None:
+    """Nobody signs himself up, and a password is no short one."""
+    pool = RESOURCES["UserPool"]["Properties"]
+    groups = template.resources("AWS::Cognito::UserPoolGroup").values()
+
+    assert pool["AdminCreateUserConfig"]["AllowAdminCreateUserOnly"] is True
+    assert pool["Policies"]["PasswordPolicy"]["MinimumLength"] >= 14
+    assert {group["GroupName"] for group in groups} == {"viewer", "operator", "admin"}
+
+
+def test_the_tick_comes_every_minute() -> None:
+    """By a rule that may call the dispatcher, and keeps what it cannot deliver."""
+    rule = RESOURCES["Tick"]["Properties"]
+    (target,) = rule["Targets"]
+
+    assert (rule["ScheduleExpression"], rule["State"]) == ("rate(1 minute)", "ENABLED")
+    assert target["Arn"] == {"Fn::GetAtt": ["DispatcherFunction", "Arn"]}
+    assert target["DeadLetterConfig"]["Arn"] == {
+        "Fn::GetAtt": ["TickDeadLetterQueue", "Arn"]
+    }
+    assert RESOURCES["TickPermission"]["Properties"]["SourceArn"] == {
+        "Fn::GetAtt": ["Tick", "Arn"]
+    }
