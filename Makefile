@@ -67,7 +67,7 @@ test-e2e: $(UV) ## run the tests against the deployed stack
 	$(RUN) pytest tests/e2e
 
 bench: $(UV) ## measure
-	$(RUN) pytest tests/benchmarks
+	for file in tests/benchmarks/*.py; do $(RUN) python "$$file" || exit 1; done
 
 layers: $(UV) ## write the layers' requirements from uv.lock
 	$(EXPORT) --output-file layers/deps/requirements.txt >/dev/null

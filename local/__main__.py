@@ -26,8 +26,8 @@ def up() -> None:
 def down() -> None:
     """end the stack; its state is kept"""
     stack = Stack.from_env()
-    sshd_of(stack).stop()
     stack.stop()
+    sshd_of(stack).stop()
 
 
 def reset() -> None:

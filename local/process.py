@@ -13,6 +13,9 @@ from local.progress import Failed, tail
 
 STOP_S = 30  # seconds that a program may take to end by itself
 
+# What this very process has started, by pid: else it would stay a zombie.
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
 
 class Background:
     """One such program."""
@@ -22,7 +25,6 @@ class Background:
         self.log = log  # what it has printed since its last start
         # Its pid, and when it was started: pids are used again.
         self._pid_file = pid_file
-        self._child: subprocess.Popen[bytes] | None = None  # if this process made it
 
     def start(
         self, command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path
@@ -30,7 +32,7 @@ class Background:
         """Start it in a session of its own, so that it outlives the terminal."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("w") as output:
-            self._child = subprocess.Popen(
+            child = subprocess.Popen(
                 [str(part) for part in command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -39,8 +41,8 @@ class Background:
                 cwd=cwd,
                 start_new_session=True,
             )
-        pid = self._child.pid
-        self._pid_file.write_text(f"{pid} {_birth(pid)}\n")
+        _children[child.pid] = child
+        self._pid_file.write_text(f"{child.pid} {_birth(child.pid)}\n")
 
     def is_running(self) -> bool:
         """Return whether the program that was started is alive."""
@@ -52,17 +54,21 @@ class Background:
         Raises Failed if it had to be killed.
         """
         pid = self.pid()
+        killed = False
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
             if not self._wait(STOP_S):
+                killed = True
                 os.kill(pid, signal.SIGKILL)
                 self._wait(STOP_S)
-                self._pid_file.unlink(missing_ok=True)
-                raise Failed(
-                    f"{self.name} did not end in {STOP_S} s and was killed.\n"
-                    f"{tail(self.log)}"
-                )
+            if pid in _children:
+                _children.pop(pid).wait()
         self._pid_file.unlink(missing_ok=True)
+        if killed:
+            raise Failed(
+                f"{self.name} did not end in {STOP_S} s and was killed.\n"
+                f"{tail(self.log)}"
+            )
 
     def pid(self) -> int | None:
         """Return its pid, or None if it is not running."""
@@ -71,8 +77,8 @@ class Background:
             pid = int(pid_text)
         except (FileNotFoundError, ValueError):
             return None
-        if self._child is not None:
-            self._child.poll()  # or it stays a zombie
+        if pid in _children:
+            _children[pid].poll()
         return pid if birth and _birth(pid) == birth else None
 
     def _wait(self, seconds: float) -> bool:

@@ -8,8 +8,8 @@ knows it by them.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
+import pwd
 import shutil
 import socket
 import sys
@@ -52,7 +52,7 @@ class Sshd:
     host = HOST
 
     def __init__(self, directory: Path) -> None:
-        self.username = getpass.getuser()
+        self.username = _username()
         self._directory = directory
         self._process = Background(
             name="the demo server",
@@ -160,7 +160,7 @@ class Sshd:
         while time.monotonic() < end and self._process.is_running():
             try:
                 asyncio.run(self._log_in())
-            except asyncssh.PermissionDenied:
+            except (asyncssh.PermissionDenied, asyncssh.ProcessError):
                 return False
             except (OSError, asyncssh.Error):
                 time.sleep(0.1)
@@ -180,6 +180,14 @@ class Sshd:
             config=None,
         ) as connection:
             await connection.run("true", check=True)
+
+
+def _username() -> str:
+    """Return who calls. In a container that may be nobody in particular."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return "demo"
 
 
 def _free_port() -> int:

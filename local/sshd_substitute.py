@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import signal
 import sys
 from pathlib import Path
 
@@ -31,7 +32,7 @@ async def serve(directory: Path) -> None:
 
 async def _run(process: asyncssh.SSHServerProcess[bytes], home: Path) -> None:
     """Run one command as sshd would: the user's shell, at home, with its status."""
-    shell = pwd.getpwuid(os.getuid()).pw_shell or "/bin/sh"
+    shell = _shell()
     arguments = ["-c", process.command] if process.command else ["-l"]
     child = await asyncio.create_subprocess_exec(
         shell,
@@ -48,9 +49,19 @@ async def _run(process: asyncssh.SSHServerProcess[bytes], home: Path) -> None:
     )
     await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
     status = await child.wait()
-    await process.wait_closed() if process.is_closing() else process.exit(
-        status if status >= 0 else 128 - status
-    )
+    if status >= 0:
+        process.exit(status)
+    else:
+        process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
+
+
+def _shell() -> str:
+    """Return this user's shell, or sh where there is none to log in with."""
+    try:
+        shell = pwd.getpwuid(os.geteuid()).pw_shell
+    except KeyError:
+        return "/bin/sh"
+    return "/bin/sh" if Path(shell).name in {"", "false", "nologin"} else shell
 
 
 if __name__ == "__main__":

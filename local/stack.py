@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,14 @@ NAME = "cronhop"
 USERNAME = "admin"
 GROUPS = ("admin", "operator")
 DEPLOY_BUCKET = "cronhop-deploy"
+DEPLOYED = "cronhop-deployed"  # a parameter: digest of what was deployed last
 DEFAULT_PORT = 4566
 LAST_PORT = 65_535
 HEALTH_S = 60  # seconds until the API must answer
 PARAMETERS_HERE = PARAMETERS | {
     "AllowedNetworks": "127.0.0.0/8",  # the demo server is on this machine
     "DeletionProtection": "false",
+    "TlsOnly": "false",  # ministack speaks HTTP, and keeps to such policies
 }
 
 
@@ -78,11 +81,15 @@ class Stack:
         (self.directory / "port").write_text(str(self.ministack.port))
         deployed = self._deploy(build())
         self._make_user()
-        with step("Waiting for the API"):
+        with step("Waking the functions"), ThreadPoolExecutor() as pool:
+            tick = (
+                pool.submit(self.invoke, "dispatcher", {})
+                if started or deployed
+                else None
+            )
             self._wait_for_health()
-        if started or deployed:
-            with step("Ticking for the first time"):
-                self.invoke("dispatcher", {})
+            if tick:
+                tick.result()
 
     def stop(self) -> None:
         """End it; its state is kept."""
@@ -193,17 +200,22 @@ class Stack:
         return self.directory / "stack.json"
 
     def _deploy(self, built: str) -> bool:
-        """Deploy what was built. Return False if it was deployed already."""
+        """Deploy what was built. Return False if it was deployed already.
+
+        What was deployed last, ministack itself keeps: it loses that together with
+        the stack, if it does not end cleanly.
+        """
         parameters = json.dumps(PARAMETERS_HERE, sort_keys=True)
         digest = hashlib.sha256(f"{built}{parameters}".encode()).hexdigest()
-        stamp = self.directory / "deployed"
-        if stamp.exists() and stamp.read_text() == digest:
-            return False
+        ssm = self.client("ssm")
+        with suppress(ssm.exceptions.ParameterNotFound):
+            if ssm.get_parameter(Name=DEPLOYED)["Parameter"]["Value"] == digest:
+                return False
         with step("Deploying the template"), locked("build"):
             self._make_bucket()
             self._sam_deploy()
             self._make_numbers()
-        stamp.write_text(digest)
+        ssm.put_parameter(Name=DEPLOYED, Value=digest, Type="String", Overwrite=True)
         return True
 
     def _make_bucket(self) -> None:

@@ -28,6 +28,7 @@ from cronhop.domain.task import (
     TaskDefinition,
     TaskKind,
 )
+from cronhop.domain.variable import check_variable
 from cronhop.errors import Invalid
 from cronhop.services.servers import ServerDefinition
 
@@ -52,9 +53,11 @@ def _trimmed(text: str) -> str:
     return text
 
 
-def _not_ours(name: str) -> str:
-    if name.startswith("CRONHOP_"):
-        raise ValueError("names that begin with CRONHOP_ are set by cronhop")
+def _variable(name: str) -> str:
+    try:
+        check_variable(name, "")
+    except Invalid as exc:
+        raise ValueError(exc.message) from exc
     return name
 
 
@@ -69,11 +72,7 @@ CredentialName = Annotated[
         min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
     ),
 ]
-Variable = Annotated[
-    str,
-    StringConstraints(max_length=100, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"),
-    AfterValidator(_not_ours),
-]
+Variable = Annotated[str, AfterValidator(_variable)]
 Value = Annotated[str, StringConstraints(max_length=8192), AfterValidator(_no_nul)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Command = Annotated[

@@ -357,6 +357,11 @@ def test_task_life(api, server):
             {"spec": {"command": "a", "environment": {"CRONHOP_X": "x"}}},
             "spec.environment.CRONHOP_X",
         ),
+        (
+            {"spec": {"command": "a", "environment": {"IFS": "x"}}},
+            "spec.environment.IFS",
+        ),
+        ({"spec": {"command": "a", "secrets": {"UID": "x"}}}, "spec.secrets.UID"),
         ({"spec": {"command": "a", "secrets": {"P": "nope"}}}, "spec.secrets.P"),
         ({"targets": {"server_ids": []}}, "targets.server_ids"),
         ({"targets": {"server_ids": ["nope"]}}, "targets.server_ids.0"),

@@ -23,7 +23,7 @@ from cronhop.domain.message import MAX_HOPS, Message, MessageKind
 from cronhop.domain.run import Execution, Outcome, Run, State
 from cronhop.domain.server import ServerStatus
 from cronhop.domain.task import Overlap, Task, TaskDefinition
-from cronhop.errors import NoWorkdir, RemoteError
+from cronhop.errors import Invalid, NoWorkdir, RemoteError
 from cronhop.observe import log
 from cronhop.services.collect import INLINE_BYTES, collect
 from cronhop.ssh import runner
@@ -241,9 +241,10 @@ class Executor:
         execution = visit.execution
         try:
             report = self._report(visit, definition, environment, connection)
-        except NoWorkdir as exc:
-            # Told by the runner before it starts anything.
-            self._cannot_visit(visit, f"{exc.reason}: {exc}", permanent=True)
+        except (NoWorkdir, Invalid) as exc:
+            # Found before anything was started.
+            reason = exc.reason if isinstance(exc, NoWorkdir) else "invalid"
+            self._cannot_visit(visit, f"{reason}: {exc}", permanent=True)
             return
         except RemoteError as exc:
             # The script was on its way: the command may have been started.

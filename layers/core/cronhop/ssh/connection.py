@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from paramiko import Channel
+from paramiko import Channel, ChannelException, SSHException
 
 from cronhop.domain.credential import Secret
 from cronhop.domain.host_key import fingerprint_of, parse_host_key
 from cronhop.domain.server import Server
 from cronhop.errors import (
+    Busy,
     CronhopError,
     Deadline,
     HostKeyRefused,
@@ -40,6 +41,8 @@ _LOGIN_BYTES: Final = 512 * 1024  # what a server may send until it is logged in
 _SLACK_BYTES: Final = 4 * 1024 * 1024  # beyond an answer: windows, framing, stderr
 _STDERR_BYTES: Final = 400  # kept, for messages
 _STDERR_PAUSE_S: Final = 0.25  # between two looks at stderr
+_CROWDED_S: Final = 2.0  # how long a server may refuse a session, for it counts late
+_CROWDED_PAUSE_S: Final = 0.02
 _PACKET_BYTES: Final = 32 * 1024
 _TOO_MANY_FAILURES: Final = 2  # goodbye code that sshd uses for it
 _NO_MORE_METHODS: Final = 14  # RFC 4253 section 11.1
@@ -141,9 +144,7 @@ class Connection:
             raise self._too_late(until)
         try:
             with self._translated(Phase.SESSION):
-                channel = self._transport.open_session(
-                    timeout=max(0.001, until - time.monotonic())
-                )
+                channel = self._open_session(until)
                 try:
                     # The login shell may be anything: it only has to start sh,
                     # which reads the script from stdin.
@@ -172,6 +173,29 @@ class Connection:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _open_session(self, until: float) -> Channel:
+        """Open a channel, in spite of a server that counts sessions late.
+
+        sshd takes a session that ended off its MaxSessions only after it has read
+        all that we sent meanwhile, the request for the next one included.
+        """
+        crowded_until = min(until, time.monotonic() + _CROWDED_S)
+        while True:
+            try:
+                return self._transport.open_session(
+                    timeout=max(0.001, until - time.monotonic())
+                )
+            except SSHException as exc:
+                # paramiko keeps one exception for all threads: of two that are
+                # refused at once, one is told only that it has no channel.
+                if not isinstance(exc, ChannelException) and (
+                    str(exc) != "Unable to open channel." or not self.is_open
+                ):
+                    raise
+                if time.monotonic() > crowded_until:
+                    raise Busy("the server opens no further session") from exc
+            time.sleep(_CROWDED_PAUSE_S)
 
     def _converse(
         self, channel: Channel, stdin: bytes, limit: int, until: float

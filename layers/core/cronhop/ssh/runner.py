@@ -14,20 +14,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from importlib.resources import files
-from typing import Final, Literal
+from typing import Final
 
+from cronhop.domain.variable import check_variable
 from cronhop.errors import Invalid, NoWorkdir, ProtocolError
 from cronhop.ssh.connection import Answer, Connection
 from cronhop.ssh.failure import quote
 
 _KEY: Final = re.compile(r"[0-9A-Za-z-]{1,100}")
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-_OWN_NAME: Final = re.compile(
-    # What shells keep for themselves: read-only, or changed behind one's back.
-    r"_|PPID|UID|EUID|GROUPS|SHELLOPTS|BASHOPTS|BASH_VERSINFO|BASHPID|DIRSTACK|FUNCNAME"
-    r"|PIPESTATUS|RANDOM|SECONDS|LINENO|OPTIND|OPTARG|IFS|HISTCMD|KSH\w*|PGRP|USER_ID"
-    r"|EPOCH\w*|CRONHOP_\w*|ch_\w*"
-)
 _MAX_TIMEOUT_S: Final = 7 * 24 * 3600
 _INERT: Final = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-"
@@ -79,7 +73,7 @@ class Job:
         if not 0 <= self.kill_grace_s <= _MAX_TIMEOUT_S:
             raise Invalid("kill_grace_s", f"is not within 0 and {_MAX_TIMEOUT_S}")
         for name, value in self.environment.items():
-            check_variable(name)
+            check_variable(name, f"environment.{name[:100]}")
             if "\0" in value:
                 raise Invalid(f"environment.{name}", "contains NUL")
 
@@ -176,13 +170,14 @@ def attach(
 def read(
     connection: Connection,
     key: str,
-    stream: Literal["stdout", "stderr"] | str,
+    stream: str,
     offset: int,
     limit: int,
 ) -> bytes:
     """Return at most `limit` bytes of a stream from `offset` on, b"" at its end.
 
-    Raises `ProtocolError` if there is no such output on the host.
+    `stream` is "stdout" or "stderr". Raises `ProtocolError` if there is no such
+    output on the host.
     """
     if stream not in ("stdout", "stderr") or offset < 0 or limit < 0:
         raise ValueError("no such part of the output")
@@ -211,12 +206,6 @@ def clean(connection: Connection, key: str) -> bool:
     if words not in (b"done", b"busy"):
         raise _nonsense(answer)
     return words == b"done"
-
-
-def check_variable(name: str) -> None:
-    """Ensure that an environment variable may have this name, or raise `Invalid`."""
-    if not _NAME.fullmatch(name) or _OWN_NAME.fullmatch(name):
-        raise Invalid("environment", f"{name[:40]!r} cannot be a variable's name")
 
 
 def start_words(job: Job, *, wait_s: float, inline_bytes: int) -> list[str | bytes]:
