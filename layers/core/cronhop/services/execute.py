@@ -183,7 +183,8 @@ class Executor:
             ended = executions.get(run.run_id, server_id)
             if ended and ended.state.is_terminal and ended.next_poll:
                 # Somebody died between the outcome and what follows it.
-                _follow(run, ended, self._now())
+                definition = tasks.get_version(run.task_id, run.task_version or 0)
+                _follow(run, ended, definition, self._now())
                 executions.settle(run.run_id, server_id)
             return
         self._visit(run, execution, message, invocation)
@@ -392,7 +393,7 @@ class Executor:
         now = self._now()
         executions.finish(execution, outcome, now=now)
         ended = executions.get(run.run_id, execution.server_id) or execution
-        _follow(run, ended, now)
+        _follow(run, ended, visit.definition, now)
         if connection:
             try:
                 runner.clean(connection, execution.key)
@@ -466,7 +467,10 @@ def _end(run: Run, state: State, reason: str | None, now: datetime) -> None:
     )
 
 
-def _follow(run: Run, execution: Execution, now: datetime) -> None:
+def _follow(
+    run: Run, execution: Execution, definition: TaskDefinition | None, now: datetime
+) -> None:
     """End the run as its execution ended, and free its task."""
     _end(run, execution.state, execution.reason, now)
-    tasks.release(run.task_id, run.run_id)
+    if definition is None or definition.overlap is not Overlap.ALLOW:
+        tasks.release(run.task_id, run.run_id)

@@ -1,0 +1,105 @@
+"""Write units of a scheduled run on one server, indexes included.
+
+Counted on ministack, which charges indexes as DynamoDB does, by the real
+dispatcher and executor and a real sshd.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+from local.ministack import Ministack
+from tests.sshd import Sshd, free_port
+from tests.world import REGION, World
+
+from cronhop.domain.message import MessageKind
+from cronhop.domain.task import Overlap
+from cronhop.store import connection, runs
+
+GOAL = 20  # with overlap policy; 16 without, both without output
+
+
+class MeasuredWorld(World):
+    """A world whose write units are counted, and whose queue is a list."""
+
+    def restart(self):
+        super().restart()
+        self.sent = []
+        self.units = Counter()
+        self.queue.send = self.send
+        client = connection._state["connection"].client
+        client.meta.events.register("after-call.dynamodb", self.count)
+
+    def send(self, messages):
+        self.sent += messages
+        return []
+
+    def messages(self):
+        taken, self.sent[:] = list(self.sent), []
+        return taken
+
+    def count(self, model=None, parsed=None, **kwargs):
+        used = parsed.get("ConsumedCapacity")
+        if model.name in {"PutItem", "UpdateItem", "DeleteItem"} and used:
+            noun = used["TableName"].removeprefix(self.settings.table_prefix)
+            self.units[model.name, noun] += used["CapacityUnits"]
+
+
+def main():
+    """Print the write units of a run, by call and in all."""
+    with tempfile.TemporaryDirectory() as directory:
+        ministack = Ministack(Path(directory), free_port())
+        sshd = Sshd()
+        ministack.start()
+        try:
+            os.environ.update(
+                AWS_ENDPOINT_URL=f"http://127.0.0.1:{ministack.port}",
+                AWS_ACCESS_KEY_ID="000000000000",
+                AWS_SECRET_ACCESS_KEY="bench",
+                AWS_DEFAULT_REGION=REGION,
+            )
+            measure(MeasuredWorld(dict(os.environ)), sshd)
+        finally:
+            ministack.stop()
+            sshd.stop()
+
+
+def measure(world, sshd):
+    """Let one slot of each shape of task run, and print what it cost."""
+    print(f"write units of a scheduled run on one server (goal {GOAL})")
+    server = world.add_server(sshd)
+    shapes = {
+        "overlap skip, no output": {"command": "true"},
+        "overlap skip, 100 bytes of output": {"command": "printf %0100d 0"},
+        "overlap skip, 5 KiB of output": {"command": "printf %05120d 0"},
+        "overlap allow, no output": {"command": "true", "overlap": Overlap.ALLOW},
+    }
+    for shape, changes in shapes.items():
+        slot = world.clock.move(minutes=10) + timedelta(minutes=5)
+        cron = f"{slot.minute} {slot.hour} {slot.day} {slot.month} *"
+        task = world.add_task(server, cron=cron, **changes)
+        world.clock.now = task.next_run
+        world.units.clear()
+        world.tick()
+        starts = [
+            message
+            for message, _ in world.messages()
+            if message.kind is MessageKind.START
+        ]
+        world.deliver(starts)
+        assert runs.get(starts[0].run_id).state.is_terminal
+        total = sum(world.units.values())
+        parts = ", ".join(
+            f"{noun} {operation} {units:g}"
+            for (operation, noun), units in sorted(world.units.items())
+        )
+        print(f"  {shape}: {total:g} ({parts})")
+        world.tasks.delete(task.task_id, version=None, now=world.clock())
+
+
+if __name__ == "__main__":
+    main()
