@@ -52,7 +52,7 @@ types: $(UV) ## check the types
 	$(RUN) mypy
 
 floors: $(UV) ## check that imports go downwards only
-	$(RUN) lint-imports
+	PYTHONPATH=functions:. $(RUN) lint-imports
 
 test: $(UV) ## run all tests
 	$(RUN) pytest

@@ -12,13 +12,12 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
-from local.ministack import Ministack
-from tests.sshd import Sshd, free_port
-from tests.world import REGION, World
-
 from cronhop.domain.message import MessageKind
 from cronhop.domain.task import Overlap
 from cronhop.store import connection, runs
+from local.ministack import Ministack
+from tests.sshd import Sshd, free_port
+from tests.world import REGION, World
 
 GOAL = 20  # with overlap policy; 16 without, both without output
 

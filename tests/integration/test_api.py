@@ -532,3 +532,21 @@ def test_our_own_fault_tells_nothing(api, server, monkeypatch):
 
     assert answer.status == 500
     assert "secret" not in json.dumps(answer.body)
+
+
+@pytest.mark.parametrize("by_task", [True, False], ids=["of-a-task", "of-all"])
+def test_runs_are_paged_newest_first(api, server, by_task):
+    """Every run is listed once, the newest first, however small the pages are."""
+    task = api("POST", "/v1/tasks", task_body(server, schedule=None)).body
+    path = f"/v1/tasks/{task['task_id']}/run"
+    started = [api("POST", path).body["run_id"] for _ in range(5)]
+    query = f"task_id={task['task_id']}&limit=2" if by_task else "limit=2"
+
+    listed, token = [], ""
+    while token is not None:
+        more = f"&next_token={token}" if token else ""
+        page = api("GET", "/v1/runs", query=query + more).body
+        listed += [run["run_id"] for run in page["items"]]
+        token = page["next_token"]
+
+    assert listed == sorted(started, reverse=True)

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from aws_lambda_powertools import Logger
 
-# Powertools asks for the service's name; the template gives it, per function.
-log = Logger(service="cronhop", utc=True)
+# The template names the function in POWERTOOLS_SERVICE_NAME.
+log = Logger(utc=True)
