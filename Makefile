@@ -66,8 +66,10 @@ test-integration: $(UV) ## run the tests against moto and a real sshd
 test-e2e: $(UV) ## run the tests against the deployed stack
 	$(RUN) pytest tests/e2e
 
-bench: $(UV) ## measure
-	for file in tests/benchmarks/*.py; do $(RUN) python "$$file" || exit 1; done
+bench: export POWERTOOLS_LOG_LEVEL := CRITICAL
+bench: $(UV) tools ## measure cold starts and write units
+	$(RUN) python -m tests.benchmarks.cold_start
+	$(RUN) python -m tests.benchmarks.write_units
 
 layers: $(UV) ## write the layers' requirements from uv.lock
 	$(EXPORT) --output-file layers/deps/requirements.txt >/dev/null

@@ -1,0 +1,87 @@
+"""The README, as a reader would type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local import demo
+from local.stack import Stack
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(section: str) -> str:
+    """Return the commands of a section of the README."""
+    text = (ROOT / "README.md").read_text()
+    (body,) = re.findall(rf"^## {section}\n(.*?)(?=^## )", text, re.M | re.S)
+    return "\n".join(re.findall(r"^```sh\n(.*?)^```", body, re.M | re.S))
+
+
+def bash(commands: str, stack: Stack) -> str:
+    """Run commands in the project's folder against this stack."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "CI": "true",
+            "CRONHOP_LOCAL": str(stack.directory),
+            "CRONHOP_PORT": str(stack.ministack.port),
+            "no_proxy": "127.0.0.1",
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def printed(stack: Stack) -> Iterator[str]:
+    """What `make run` prints, of a stack that is up already."""
+    try:
+        yield bash("make run", stack)
+    finally:
+        demo.sshd_of(stack).stop()
+
+
+def test_make_run_shows_the_demo(printed: str) -> None:
+    """Without a terminal it does everything, checks itself and ends with 0."""
+    assert f"  {demo.EXPECTED}" in printed
+
+
+def test_its_curl_lines_work_as_pasted(printed: str, stack: Stack) -> None:
+    """The three lines that it prints are answered."""
+    lines = [
+        line.strip() for line in printed.splitlines() if line.startswith("  curl ")
+    ]
+    assert len(lines) == 3
+
+    answers = [json.loads(bash(line, stack)) for line in lines]
+
+    runs, task, run = answers
+    assert runs["items"]
+    assert task["name"] == demo.TASK
+    assert run["state"] == "pending"
+
+
+def test_a_first_task_with_curl(printed: str, stack: Stack) -> None:
+    """The README's commands make a task, run it and read what it wrote."""
+    commands = blocks("A first task with curl")
+    commands = commands.replace(".local/stack.json", f"{stack.directory}/stack.json")
+
+    output = bash(commands, stack)
+
+    assert '"state": "completed"' in output
+    assert "dumping as app" in output
+    assert "correct horse" not in output
