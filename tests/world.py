@@ -16,7 +16,7 @@ from cronhop.aws.session import Session
 from cronhop.domain.credential import Secret
 from cronhop.domain.message import Message
 from cronhop.domain.schedule import CronSchedule
-from cronhop.domain.server import ServerStatus
+from cronhop.domain.server import ServerDefinition, ServerStatus
 from cronhop.domain.task import (
     CatchUp,
     Overlap,
@@ -29,7 +29,7 @@ from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.execute import Executor, Invocation
 from cronhop.services.runs import Runs
-from cronhop.services.servers import ServerDefinition, Servers
+from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
 from cronhop.settings import Settings
 from cronhop.ssh.connection import Connections

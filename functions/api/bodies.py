@@ -19,7 +19,7 @@ from pydantic import (
 
 from cronhop.domain.credential import Secret
 from cronhop.domain.schedule import CronSchedule
-from cronhop.domain.server import ServerStatus
+from cronhop.domain.server import ServerDefinition, ServerStatus
 from cronhop.domain.task import (
     CatchUp,
     Overlap,
@@ -30,7 +30,6 @@ from cronhop.domain.task import (
 )
 from cronhop.domain.variable import check_variable
 from cronhop.errors import Invalid
-from cronhop.services.servers import ServerDefinition
 
 DAY_S = 86400
 

@@ -8,11 +8,10 @@ import pytest
 from cronhop.domain.credential import Secret
 from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.run import State, Stream
-from cronhop.domain.server import ServerStatus
+from cronhop.domain.server import ServerDefinition, ServerStatus
 from cronhop.domain.task import Overlap, Script
 from cronhop.services import execute
 from cronhop.services.collect import CAP_BYTES
-from cronhop.services.servers import ServerDefinition
 from cronhop.store import runs, tasks
 from tests.sshd import keypair
 

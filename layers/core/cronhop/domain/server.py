@@ -16,8 +16,8 @@ class ServerStatus(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server:
-    """An SSH host.
+class ServerDefinition:
+    """What a user says of an SSH host.
 
     | field           | meaning                                                 |
     |-----------------|---------------------------------------------------------|
@@ -28,7 +28,6 @@ class Server:
     | max_concurrency | commands at once, None for no limit                     |
     """
 
-    server_id: str
     name: str
     host: str
     port: int
@@ -39,6 +38,13 @@ class Server:
     tags: Mapping[str, str]
     max_concurrency: int | None
     status: ServerStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server(ServerDefinition):
+    """An SSH host as it is on record; `version` counts the changes."""
+
+    server_id: str
     version: int
     created_by: str
     created_at: datetime

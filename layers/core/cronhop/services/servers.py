@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cronhop.domain.address import check_host
 from cronhop.domain.host_key import parse_host_key
 from cronhop.domain.ids import new_id
-from cronhop.domain.server import Server, ServerStatus
+from cronhop.domain.server import Server, ServerDefinition
 from cronhop.errors import Conflict, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.store import servers as store
 from cronhop.store import tasks
 from cronhop.store.page import Page
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerDefinition:
-    """What a user says of a server."""
-
-    name: str
-    host: str
-    port: int
-    username: str
-    credential: str
-    host_keys: tuple[str, ...]
-    environment: str | None
-    tags: Mapping[str, str]
-    max_concurrency: int | None
-    status: ServerStatus
 
 
 @dataclass(frozen=True, kw_only=True)
