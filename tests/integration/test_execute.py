@@ -253,7 +253,7 @@ def test_unreachable_host_is_waited_out(world, sshd, starts):
     waiting = world.only_execution(first)
     assert waiting.state is State.PENDING
     assert waiting.reason.startswith("unreachable: ")
-    assert waiting.visits == 0
+    assert waiting.first_visit is None
     move(world, server, port=sshd.port)
     assert world.settle(first.run_id).state is State.COMPLETED
     assert starts.count == 1

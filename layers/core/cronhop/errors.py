@@ -5,6 +5,9 @@ CronhopError
 ├── NotFound             there is no such thing, or it is not yours to see
 ├── Conflict             the present state forbids it
 ├── PreconditionFailed   it was changed since you read it
+├── SecretMissing        a credential has no value, or is gone
+├── SecretUnavailable    Secrets Manager does not give a value just now
+├── OutputUnavailable    the bucket does not take or give output just now
 └── RemoteError          a server could not be used; says why in one word
     ├── Unreachable      no connection: name, route, refused, reset, silent
     ├── Busy             sshd drops connections (MaxStartups, penalties)
@@ -49,6 +52,18 @@ class Conflict(CronhopError):
 
 class PreconditionFailed(CronhopError):
     """It was changed since you read it."""
+
+
+class SecretMissing(CronhopError):
+    """The credential has no value."""
+
+
+class SecretUnavailable(CronhopError):
+    """Secrets Manager does not give the value just now."""
+
+
+class OutputUnavailable(CronhopError):
+    """The bucket does not take or give output just now."""
 
 
 class RemoteError(CronhopError):

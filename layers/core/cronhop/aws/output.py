@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from cronhop.domain.run import Chunk, Stream
+from cronhop.errors import OutputUnavailable
 
 
 class OutputBucket:
@@ -18,10 +21,16 @@ class OutputBucket:
         self._bucket = bucket
 
     def keep(self, key: str, stream: Stream, chunk: Chunk, data: bytes) -> None:
-        """Keep a chunk of the stream of the execution named `key`."""
-        self._client.put_object(
-            Bucket=self._bucket, Key=_name(key, stream, chunk), Body=data
-        )
+        """Keep a chunk of the stream of the execution named `key`.
+
+        Raises OutputUnavailable.
+        """
+        try:
+            self._client.put_object(
+                Bucket=self._bucket, Key=_name(key, stream, chunk), Body=data
+            )
+        except (BotoCoreError, ClientError) as exc:
+            raise OutputUnavailable(type(exc).__name__) from exc
 
     def read(
         self, key: str, stream: Stream, chunk: Chunk, *, offset: int, limit: int

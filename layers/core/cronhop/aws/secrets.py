@@ -7,16 +7,15 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from cronhop.domain.credential import Secret
+from cronhop.errors import SecretMissing, SecretUnavailable
 
 if TYPE_CHECKING:
     from cronhop.settings import Settings
 
-CACHE_S = 300  # a rotated secret is used after this at the latest
-
-
-class SecretMissing(Exception):
-    """Secrets Manager has no value under this id."""
+CACHE_S = 300  # how long a value stays in the memory of an environment
 
 
 class Secrets:
@@ -28,7 +27,7 @@ class Secrets:
     def __init__(self, client: Any, settings: Settings) -> None:
         self._client = client
         self._prefix = settings.secret_prefix
-        self._cache: dict[tuple[str, int], tuple[float, Secret]] = {}
+        self._cache: dict[str, tuple[float, Secret]] = {}
 
     def add(self, secret: Secret) -> str:
         """Keep a value under a new random id, and return the id.
@@ -40,31 +39,33 @@ class Secrets:
         self._client.create_secret(Name=secret_id, SecretString=_to_text(secret))
         return secret_id
 
-    def change(self, secret_id: str, secret: Secret) -> None:
-        """Keep another value under this id."""
-        self._client.put_secret_value(SecretId=secret_id, SecretString=_to_text(secret))
-
     def remove(self, secret_id: str) -> None:
         """Ensure that the value is gone, for good after seven days."""
         self._client.delete_secret(SecretId=secret_id, RecoveryWindowInDays=7)
 
-    def get(self, secret_id: str, *, version: int) -> Secret:
-        """Return the value of a credential's version, kept for five minutes.
+    def get(self, secret_id: str) -> Secret:
+        """Return the value under this id, kept for five minutes.
 
-        Raises SecretMissing if there is none.
+        An id has one value for ever. Raises SecretMissing if there is none,
+        SecretUnavailable if it cannot be had just now.
         """
-        kept = self._cache.get((secret_id, version))
+        kept = self._cache.get(secret_id)
         if kept and kept[0] > time.monotonic():
             return kept[1]
         try:
             answer = self._client.get_secret_value(SecretId=secret_id)
+            secret = Secret(**json.loads(answer["SecretString"]))
         except (
             self._client.exceptions.ResourceNotFoundException,
             self._client.exceptions.InvalidRequestException,  # marked for deletion
         ) as exc:
-            raise SecretMissing(secret_id) from exc
-        secret = Secret(**json.loads(answer["SecretString"]))
-        self._cache[secret_id, version] = (time.monotonic() + CACHE_S, secret)
+            raise SecretMissing from exc
+        except (BotoCoreError, ClientError) as exc:
+            raise SecretUnavailable(type(exc).__name__) from exc
+        except (ValueError, TypeError, KeyError):
+            # Without its cause: a parser's message may quote the value.
+            raise SecretUnavailable("its value is none of ours") from None
+        self._cache[secret_id] = (time.monotonic() + CACHE_S, secret)
         return secret
 
 

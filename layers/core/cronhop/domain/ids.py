@@ -39,7 +39,10 @@ def id_time(ulid: str) -> datetime:
     milliseconds = 0
     for character in ulid[:10]:
         milliseconds = milliseconds * 32 + _ALPHABET.index(character)
-    return _EPOCH + timedelta(milliseconds=milliseconds)
+    try:
+        return _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        raise ValueError("not a ULID of our era") from None
 
 
 def is_id(text: str) -> bool:

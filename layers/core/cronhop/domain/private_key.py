@@ -15,7 +15,10 @@ def private_key_fingerprint(text: str, passphrase: str | None) -> str:
     any of the text.
     """
     # Here, because only who keeps a key needs it: it costs 30 ms at a cold start.
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.exceptions import (  # noqa: PLC0415
+        InvalidTag,
+        UnsupportedAlgorithm,
+    )
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
 
     data = text.encode()
@@ -34,10 +37,13 @@ def private_key_fingerprint(text: str, passphrase: str | None) -> str:
         # Which of the two: encrypted without a passphrase, or the reverse.
         problem = "the key is not encrypted" if password else "the key needs one"
         raise Invalid("passphrase", problem) from exc
-    except (ValueError, UnsupportedAlgorithm) as exc:
+    except (ValueError, UnsupportedAlgorithm, InvalidTag) as exc:
         if password:
             raise Invalid("passphrase", "it does not open this private key") from exc
         raise Invalid(
             "private_key", "not a private key in OpenSSH or PEM form"
         ) from exc
-    return fingerprint(public.decode())
+    try:
+        return fingerprint(public.decode())
+    except Invalid as exc:
+        raise Invalid("private_key", "keys of this type are not accepted") from exc

@@ -98,18 +98,20 @@ class StreamRecord:
     | field       | meaning                                                 |
     |-------------|---------------------------------------------------------|
     | total_bytes | what the command wrote                                  |
-    | chunks      | the pieces in the bucket, in order; none: it is inline  |
+    | chunks      | the pieces in the bucket, in order                      |
+    | inline      | whether all of it lies in the table instead             |
 
-    Whatever lies in no chunk was dropped from the middle.
+    Whatever lies in neither was not kept, or is not kept yet.
     """
 
     total_bytes: int
     chunks: tuple[Chunk, ...] = ()
+    inline: bool = False
 
     @property
     def truncated_bytes(self) -> int:
-        """How many bytes of the middle were dropped."""
-        if not self.chunks:
+        """How many bytes were not kept."""
+        if self.inline:
             return 0
         return self.total_bytes - sum(chunk.end - chunk.first for chunk in self.chunks)
 
@@ -124,8 +126,10 @@ class Execution:
     | owner       | token of the message that holds the lease                 |
     | lease_until | until when only the owner may touch the host              |
     | next_poll   | when the tick sends somebody; None when all is settled    |
-    | visits      | claims that may have started the command                  |
+    | first_visit | the first owner who may have started the command          |
     | polls       | visits that found the command running                     |
+    | seen_at     | when the host last said anything of the command           |
+    | uncollected | it has ended, and output of it is still on the host       |
     """
 
     run_id: str
@@ -136,8 +140,10 @@ class Execution:
     owner: str
     lease_until: datetime
     next_poll: datetime | None
-    visits: int
+    first_visit: str | None
     polls: int
+    seen_at: datetime | None = None
+    uncollected: bool = False
     started_at: datetime | None = None
     finished_at: datetime | None = None
     exit_code: int | None = None
@@ -152,7 +158,7 @@ class Execution:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How an execution ended."""
+    """How an execution ended; `uncollected`: with output still on the host."""
 
     state: State
     reason: str | None = None
@@ -161,3 +167,4 @@ class Outcome:
     finished_at: datetime | None = None
     stdout: StreamRecord | None = None
     stderr: StreamRecord | None = None
+    uncollected: bool = False

@@ -12,7 +12,7 @@ class ServerStatus(StrEnum):
     """Whether commands may be started on a server."""
 
     ENABLED = "enabled"  #: they may
-    DISABLED = "disabled"  #: they may not: runs fail with the reason
+    DISABLED = "disabled"  #: they may not: runs are skipped
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cronhop.aws.output import OutputBucket
 from cronhop.domain.mask import mask
 from cronhop.domain.run import Chunk, Execution, Stream, StreamRecord
+from cronhop.errors import OutputUnavailable, RemoteError
+from cronhop.observe import log
 from cronhop.ssh import runner
 from cronhop.ssh.connection import Connection
 from cronhop.ssh.runner import Report
@@ -16,7 +18,23 @@ from cronhop.store import executions
 
 INLINE_BYTES = 8 * 1024  # of each stream, in the table
 CAP_BYTES = 10 * 1024 * 1024  # of each stream: its first and its last half are kept
-CHUNK_BYTES = 1024 * 1024  # one object in the bucket
+CHUNK_BYTES = 256 * 1024  # one object in the bucket, and one step over a slow link
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """What is kept of both streams.
+
+    | field    | meaning                                       |
+    |----------|-----------------------------------------------|
+    | complete | whether it is all there will be               |
+    | note     | why something was not kept, None if all was   |
+    """
+
+    stdout: StreamRecord
+    stderr: StreamRecord
+    complete: bool
+    note: str | None = None
 
 
 def collect(
@@ -26,30 +44,22 @@ def collect(
     bucket: OutputBucket,
     secrets: Sequence[bytes],
     now: datetime,
-) -> tuple[StreamRecord, StreamRecord]:
-    """Keep what the command wrote, and return the records of stdout and stderr.
+) -> Collected:
+    """Keep what the command wrote, masked, and return what is kept.
 
     A stream of at most 8 KiB lies in the table, a longer one in the bucket, of
-    one beyond 10 MiB the first and the last 5 MiB. Collecting twice keeps the
-    same. Raises RemoteError if the host went away meanwhile.
+    one beyond 10 MiB the first and the last 5 MiB. Chunks that the execution has
+    already are not fetched again, so that a slow link gets on from visit to
+    visit. If host or bucket fail meanwhile, what was kept by then is returned.
     """
     heads = {Stream.STDOUT: report.stdout_head, Stream.STDERR: report.stderr_head}
     totals = {Stream.STDOUT: report.stdout_bytes, Stream.STDERR: report.stderr_bytes}
-    inline: dict[Stream, bytes] = {}
-    records: dict[Stream, StreamRecord] = {}
-    for stream, total in totals.items():
-        if total <= INLINE_BYTES:
-            inline[stream] = mask(heads[stream], secrets)
-            records[stream] = StreamRecord(total_bytes=total)
-            continue
-        chunks = []
-        for planned in _chunks(total):
-            data = _masked(connection, execution, stream, planned, total, secrets)
-            # Shorter if what the command left running has truncated the file.
-            chunk = replace(planned, end=planned.first + len(data))
-            bucket.keep(execution.key, stream, chunk, data)
-            chunks.append(chunk)
-        records[stream] = StreamRecord(total_bytes=total, chunks=tuple(chunks))
+    kept = {Stream.STDOUT: execution.stdout, Stream.STDERR: execution.stderr}
+    inline = {
+        stream: mask(heads[stream], secrets)
+        for stream, total in totals.items()
+        if total <= INLINE_BYTES
+    }
     if any(inline.values()):
         executions.keep_output(
             execution,
@@ -57,7 +67,51 @@ def collect(
             stderr=inline.get(Stream.STDERR, b""),
             now=now,
         )
-    return records[Stream.STDOUT], records[Stream.STDERR]
+    records: dict[Stream, StreamRecord] = {}
+    complete = True
+    for stream, total in totals.items():
+        if stream in inline:
+            records[stream] = StreamRecord(total_bytes=total, inline=True)
+            continue
+        earlier = kept[stream]
+        # The sizes are those of the first look: what is there is not cut anew.
+        size = earlier.total_bytes if earlier else total
+        chunks = list(earlier.chunks) if earlier else []
+        try:
+            for planned in list(_chunks(size))[len(chunks) :]:
+                data = _masked(connection, execution, stream, planned, size, secrets)
+                # Shorter if what the command left running has truncated the file.
+                chunk = replace(planned, end=planned.first + len(data))
+                bucket.keep(execution.key, stream, chunk, data)
+                chunks.append(chunk)
+        except (RemoteError, OutputUnavailable) as exc:
+            complete = False
+            log.warning(
+                "Output is still on the host",
+                action="output_uncollected",
+                execution=execution.key,
+                why=str(exc),
+            )
+        records[stream] = StreamRecord(total_bytes=size, chunks=tuple(chunks))
+    return Collected(
+        stdout=records[Stream.STDOUT],
+        stderr=records[Stream.STDERR],
+        complete=complete,
+    )
+
+
+def withheld(report: Report) -> Collected:
+    """Return the record of output of which nothing may be kept."""
+    return Collected(
+        stdout=StreamRecord(
+            total_bytes=report.stdout_bytes, inline=not report.stdout_bytes
+        ),
+        stderr=StreamRecord(
+            total_bytes=report.stderr_bytes, inline=not report.stderr_bytes
+        ),
+        complete=True,
+        note="output withheld: a secret of the task was replaced while it ran",
+    )
 
 
 def _chunks(total: int) -> Iterator[Chunk]:

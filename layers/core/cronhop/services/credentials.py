@@ -62,10 +62,17 @@ class Credentials:
             raise PreconditionFailed("it was changed since you read it")
         if kind is not old.kind:
             raise Conflict(f"credential {name!r} is a {old.kind}, not a {kind}")
-        self.secrets.change(old.secret_id, secret)
-        if not store.change(old, kind=kind, fingerprint=fingerprint, now=now):
+        # A value has an id of its own, so that row and value change as one.
+        secret_id = self.secrets.add(secret)
+        changed = store.change(
+            old, secret_id=secret_id, fingerprint=fingerprint, now=now
+        )
+        present = store.get(name)
+        if not changed and (present is None or present.secret_id != secret_id):
+            self.secrets.remove(secret_id)
             raise Conflict("it is just being changed by somebody else")
-        return self.get(name)
+        self.secrets.remove(old.secret_id)
+        return present or self.get(name)
 
     def get(self, name: str) -> Credential:
         """Return what is known of a credential. Raises NotFound."""
@@ -87,7 +94,7 @@ class Credentials:
         if named := list(itertools.islice(users, 5)):
             raise Conflict(f"credential {name!r} is used by {', '.join(named)}")
         # First the row: from here on nobody can use it.
-        store.remove(name)
+        store.remove(credential)
         self.secrets.remove(credential.secret_id)
 
 

@@ -22,7 +22,7 @@ from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import CronSchedule, count_slots, latest_slot, next_slot
 from cronhop.domain.task import Task
-from cronhop.errors import Invalid
+from cronhop.errors import Conflict, Invalid
 from cronhop.observe import log
 from cronhop.store import executions, runs, tasks
 
@@ -59,7 +59,7 @@ class Dispatched:
     """The start messages of one task's due slots, and the slot after them."""
 
     task: Task
-    messages: tuple[tuple[Message, float], ...]
+    messages: tuple[tuple[Message, datetime], ...]
     following: datetime | None
 
 
@@ -91,15 +91,21 @@ class Dispatcher:
         """
         report = TickReport()
         until = now + LOOK_AHEAD
+        began = self._monotonic()
+
+        def present() -> datetime:
+            """Return the time: a long tick must not send by the one it began at."""
+            return now + timedelta(seconds=self._monotonic() - began)
+
         due = self._merged(tasks.due, until)
         for batch in self._in_time(due, stop_at, report):
-            self._dispatch([task_id for _, task_id in batch], now, report)
+            self._dispatch([task_id for _, task_id in batch], present, report)
         polls = self._merged(executions.to_poll, until)
         for to_poll in self._in_time(polls, stop_at, report):
-            self._send_polls(to_poll, now, report)
+            self._send_polls(to_poll, present, report)
         checks = self._merged(runs.to_check, until)
         for to_check in self._in_time(checks, stop_at, report):
-            self._send_checks(to_check, now, report)
+            self._send_checks(to_check, present, report)
         return report
 
     def due(self, now: datetime, *, limit: int = 100) -> list[tuple[str, datetime]]:
@@ -116,13 +122,27 @@ class Dispatcher:
         if not task.next_run or task.next_run > now + LOOK_AHEAD:
             return
         try:
-            self._dispatch([task.task_id], now, TickReport())
+            self._dispatch([task.task_id], lambda: now, TickReport())
         except Exception:  # noqa: BLE001  the tick sends it all the same
             log.exception(
                 "The tick has to send this task",
                 action="task_not_sent",
                 task_id=task.task_id,
             )
+
+    def send_overdue(self, task: Task, now: datetime) -> None:
+        """Send the slots of a task that have passed and that no tick has sent.
+
+        For a task that is about to change or to go: its cursor moves, and what
+        is due before would be nowhere on record. Raises if that cannot be done.
+        """
+        if task.next_run and task.next_run <= now:
+            report = TickReport()
+            planned = self._plan_due(task.task_id, now, report)
+            if planned:
+                self._send([planned], lambda: now, report)
+            if report.failed:
+                raise Conflict("its slots that have passed cannot be sent just now")
 
     def send_run(self, run: Run) -> None:
         """Ask an executor to start a run now.
@@ -147,9 +167,13 @@ class Dispatcher:
                 )
 
     def _dispatch(
-        self, task_ids: Iterable[str], now: datetime, report: TickReport
+        self,
+        task_ids: Iterable[str],
+        present: Callable[[], datetime],
+        report: TickReport,
     ) -> None:
         dispatched = []
+        now = present()
         for task_id in task_ids:
             try:
                 planned = self._plan_due(task_id, now, report)
@@ -163,7 +187,7 @@ class Dispatcher:
             else:
                 if planned:
                     dispatched.append(planned)
-        self._send(dispatched, report)
+        self._send(dispatched, present, report)
 
     def _plan_due(
         self, task_id: str, now: datetime, report: TickReport
@@ -196,28 +220,51 @@ class Dispatcher:
                 message = Message(
                     kind=MessageKind.START, run_id=run.run_id, group=task.task_id
                 )
-                messages.append((message, (slot - now).total_seconds()))
+                messages.append((message, slot))
             slot = next_slot(schedule, slot)
         return Dispatched(task=task, messages=tuple(messages), following=slot)
 
-    def _send(self, dispatched: list[Dispatched], report: TickReport) -> None:
+    def _send(
+        self,
+        dispatched: list[Dispatched],
+        present: Callable[[], datetime],
+        report: TickReport,
+    ) -> None:
         messages = [message for one in dispatched for message in one.messages]
-        refused = {message.run_id for message in self._queue.send(messages)}
+        refused = {message.run_id for message in self._deliver(messages, present())}
         for one in dispatched:
             run_ids = [message.run_id for message, _ in one.messages]
             if refused.intersection(run_ids):
                 # Not advanced, so the next tick sends its slots again.
                 report.failed.append(one.task.task_id)
                 continue
-            tasks.advance(one.task, one.following)
+            try:
+                tasks.advance(one.task, one.following)
+            except Exception:  # noqa: BLE001  one bad task never stops the tick
+                # Sent, but not advanced: the next tick sends it again.
+                report.failed.append(one.task.task_id)
+                log.exception(
+                    "A task could not be advanced",
+                    action="task_failed",
+                    task_id=one.task.task_id,
+                )
             report.started += run_ids
+
+    def _deliver(
+        self, messages: Sequence[tuple[Message, datetime]], now: datetime
+    ) -> list[Message]:
+        """Send messages for their instants; return those that the queue refused."""
+        return self._queue.send(
+            [(message, (at - now).total_seconds()) for message, at in messages]
+        )
 
     def _send_polls(
         self,
         rows: Sequence[tuple[datetime, str, str]],
-        now: datetime,
+        present: Callable[[], datetime],
         report: TickReport,
     ) -> None:
+        now = present()
         messages = [
             (
                 Message(
@@ -226,13 +273,13 @@ class Dispatcher:
                     server_id=server_id,
                     group=run_id,
                 ),
-                (at - now).total_seconds(),
+                at,
             )
             for at, run_id, server_id in rows
         ]
         refused = {
             (message.run_id, message.server_id)
-            for message in self._queue.send(messages)
+            for message in self._deliver(messages, now)
         }
         for at, run_id, server_id in rows:
             if (run_id, server_id) not in refused:
@@ -241,16 +288,20 @@ class Dispatcher:
                 report.polled.append(run_id)
 
     def _send_checks(
-        self, rows: Sequence[tuple[datetime, str]], now: datetime, report: TickReport
+        self,
+        rows: Sequence[tuple[datetime, str]],
+        present: Callable[[], datetime],
+        report: TickReport,
     ) -> None:
+        now = present()
         messages = [
             (
                 Message(kind=MessageKind.CHECK, run_id=run_id, group=run_id),
-                (at - now).total_seconds(),
+                at,
             )
             for at, run_id in rows
         ]
-        refused = {message.run_id for message in self._queue.send(messages)}
+        refused = {message.run_id for message in self._deliver(messages, now)}
         for at, run_id in rows:
             if run_id not in refused:
                 runs.move_check(run_id, old=at, new=max(at, now) + CHECK_AFTER)
@@ -293,7 +344,7 @@ def _collapse(
         trigger=Trigger.SCHEDULE,
         slot=slot,
         state=State.MISSED,
-        reason="nothing ran at the time; the newest slot of the outage was started",
+        reason="nothing was sent at the time; the newest slot of the outage is",
         created_by="scheduler",
         created_at=now,
         finished_at=now,

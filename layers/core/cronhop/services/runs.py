@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cronhop.aws.output import OutputBucket
-from cronhop.domain.ids import is_id
+from cronhop.domain.ids import id_time, is_id
 from cronhop.domain.run import Execution, Run, Stream, StreamRecord
-from cronhop.errors import NotFound
+from cronhop.errors import Invalid, NotFound
 from cronhop.store import executions
 from cronhop.store import runs as store
 from cronhop.store.page import Page
@@ -51,7 +51,15 @@ class Runs:
     def listing(
         self, *, task_id: str | None, now: datetime, limit: int, after: str | None
     ) -> Page[Run]:
-        """Return runs, newest first: of one task, or of all."""
+        """Return runs, newest first: of one task, or of all.
+
+        Raises Invalid if `after` can be no run's id.
+        """
+        if after is not None:
+            try:
+                id_time(after)
+            except ValueError as exc:
+                raise Invalid("next_token", "it is none of ours") from exc
         if task_id:
             return store.of_task(task_id, limit=limit, after=after)
         return store.recent(now=now, limit=limit, after=after)
@@ -81,23 +89,25 @@ class Runs:
         """
         execution = self.execution(run_id, server_id)
         record = execution.stdout if stream is Stream.STDOUT else execution.stderr
-        record = record or StreamRecord(total_bytes=0)
+        record = record or StreamRecord(total_bytes=0, inline=True)
         total = record.total_bytes
         start = min(offset, total)
-        if record.chunks:
-            data, following = self._chunked(execution, stream, record, start, limit)
-        elif total:
+        if record.inline:
             data = executions.output(execution, stream)[start : start + limit]
             following = start + len(data)
         else:
-            data, following = b"", start
+            data, following = self._chunked(execution, stream, record, start, limit)
         return OutputPage(
             data=data,
             offset=start,
             next_offset=following,
             total_bytes=total,
-            complete=execution.state.is_terminal and following >= total,
-            truncated_bytes=record.truncated_bytes,
+            complete=(
+                execution.state.is_terminal
+                and not execution.uncollected
+                and following >= total
+            ),
+            truncated_bytes=0 if execution.uncollected else record.truncated_bytes,
         )
 
     def _chunked(
@@ -108,12 +118,16 @@ class Runs:
         start: int,
         limit: int,
     ) -> tuple[bytes, int]:
+        """Return what the chunks hold from `start`, and where to go on."""
+        data, at = b"", start
         for chunk in record.chunks:
-            if start < chunk.first:
+            if at < chunk.first and not data:
                 return b"", chunk.first
-            if start < chunk.end:
-                data = self.bucket.read(
-                    execution.key, stream, chunk, offset=start, limit=limit
+            if chunk.first <= at < chunk.end and len(data) < limit:
+                data += self.bucket.read(
+                    execution.key, stream, chunk, offset=at, limit=limit - len(data)
                 )
-                return data, start + len(data)
+                at = start + len(data)
+        if data or execution.uncollected:
+            return data, at
         return b"", record.total_bytes

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from cronhop.domain.address import check_host
 from cronhop.domain.host_key import parse_host_key
-from cronhop.domain.ids import new_id
+from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.server import Server, ServerDefinition
 from cronhop.errors import Conflict, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
@@ -60,7 +60,7 @@ class Servers:
 
     def get(self, server_id: str, *, version: int | None = None) -> Server:
         """Return the server. Raises NotFound, PreconditionFailed."""
-        server = store.get(server_id)
+        server = store.get(server_id) if is_id(server_id) else None
         if server is None:
             raise NotFound(f"there is no server {server_id}")
         if version not in {None, server.version}:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cronhop.domain.credential import CredentialKind
-from cronhop.domain.ids import new_id
+from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import check as check_schedule
 from cronhop.domain.schedule import next_slot
@@ -17,6 +18,8 @@ from cronhop.services.dispatch import CHECK_AFTER, Dispatcher
 from cronhop.store import runs, servers
 from cronhop.store import tasks as store
 from cronhop.store.page import Page
+
+MAX_DEFINITION_BYTES = 300 * 1024  # a row of DynamoDB may have 400 KiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,7 @@ class Tasks:
         """
         old = self.get(task_id, version=version)
         _check(definition)
+        self.dispatcher.send_overdue(old, now)
         new = replace(
             old, definition=definition, version=old.version + 1, updated_at=now
         )
@@ -81,7 +85,7 @@ class Tasks:
 
     def get(self, task_id: str, *, version: int | None = None) -> Task:
         """Return the task. Raises NotFound, PreconditionFailed."""
-        task = store.get(task_id)
+        task = store.get(task_id) if is_id(task_id) else None
         if task is None:
             raise NotFound(f"there is no task {task_id}")
         if version not in {None, task.version}:
@@ -94,7 +98,9 @@ class Tasks:
 
     def delete(self, task_id: str, *, version: int | None, now: datetime) -> None:
         """Remove a task; its runs stay on record. Raises NotFound."""
-        store.remove(self.get(task_id, version=version), now=now)
+        task = self.get(task_id, version=version)
+        self.dispatcher.send_overdue(task, now)
+        store.remove(task, now=now)
 
     def run(self, task_id: str, *, by: str, now: datetime) -> Run:
         """Run the task now, beside its schedule. Raises NotFound.
@@ -145,11 +151,20 @@ def _check(definition: TaskDefinition) -> None:
     """Ensure that all the task names is there, and that its schedule is possible."""
     if definition.schedule:
         check_schedule(definition.schedule)
-    known = servers.get_many(definition.targets.server_ids)
-    for number, server_id in enumerate(definition.targets.server_ids):
+    named = definition.targets.server_ids
+    known = servers.get_many(one for one in named if is_id(one))
+    for number, server_id in enumerate(named):
         if server_id not in known:
-            field = f"targets.server_ids.{number}"
-            raise Invalid(field, f"there is no server {server_id!r}")
+            shown = server_id[:40]
+            raise Invalid(
+                f"targets.server_ids.{number}",
+                f"there is no server with the id {shown!r}; ids are in GET /v1/servers",
+            )
+    size = len(json.dumps(definition.to_dict()))  # as it is kept: in ASCII
+    if size > MAX_DEFINITION_BYTES:
+        raise Invalid(
+            "spec", f"the task has {size} bytes, more than {MAX_DEFINITION_BYTES}"
+        )
     for variable, name in definition.spec.secrets.items():
         if variable in definition.spec.environment:
             raise Invalid(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pynamodb.connection import Connection
 from pynamodb.exceptions import PynamoDBException
+from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 1
 READ_TIMEOUT_S = 2
 RETRIES = 3
+CONFLICT_PAUSES_S = (0.05, 0.1, 0.2)  # before a write that met a transaction
 CONNECTIONS = 12  # an invocation runs ten messages side by side
 
 _models: dict[str, type[Model]] = {}
@@ -80,19 +83,38 @@ def transaction() -> TransactWrite:
     return TransactWrite(connection=_state["connection"])
 
 
-@contextlib.contextmanager
-def lost_race() -> Iterator[list[bool]]:
-    """Turn a condition that did not hold into a value.
+def put(row: Model, condition: Condition) -> bool:
+    """Put the item if the condition holds; False if it does not.
 
-    Yields a list that holds True afterwards if the condition of the one write
-    inside failed. Every other error goes on. A write whose answer was lost is
-    repeated by the client and then fails on itself: callers must be content
-    with that.
+    A write whose answer was lost is repeated by the client and then fails on
+    itself: callers must be content with that, here and in `update`.
     """
-    lost: list[bool] = []
-    try:
-        yield lost
-    except PynamoDBException as exc:
-        if exc.cause_response_code != "ConditionalCheckFailedException":
-            raise
-        lost.append(True)
+    return _written(lambda: row.save(condition=condition))
+
+
+def update(row: Model, actions: list[Action], condition: Condition) -> bool:
+    """Update the item if the condition holds; False if it does not."""
+    return _written(lambda: row.update(actions=actions, condition=condition))
+
+
+def delete(row: Model, condition: Condition) -> bool:
+    """Delete the item if the condition holds; False if it does not."""
+    return _written(lambda: row.delete(condition=condition))
+
+
+def _written(write: Callable[[], object]) -> bool:
+    for pause_s in (*CONFLICT_PAUSES_S, None):
+        try:
+            write()
+        except PynamoDBException as exc:
+            code = exc.cause_response_code
+            if code == "ConditionalCheckFailedException":
+                return False
+            # A user's transaction is on the item just now; the client does not
+            # repeat this by itself.
+            if code != "TransactionConflictException" or pause_s is None:
+                raise
+            time.sleep(pause_s)
+        else:
+            break
+    return True

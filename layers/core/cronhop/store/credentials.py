@@ -10,8 +10,8 @@ from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
 from cronhop.domain.credential import Credential, CredentialKind
-from cronhop.store.attributes import LISTED, InstantAttribute
-from cronhop.store.connection import lost_race, table
+from cronhop.store.attributes import LISTED, InstantAttribute, set_or_remove
+from cronhop.store.connection import delete, put, table, update
 from cronhop.store.page import Page
 
 
@@ -45,7 +45,7 @@ class CredentialRow(Model):
 
 def add(credential: Credential) -> bool:
     """Put the credential; False if one of this name is there already."""
-    with lost_race() as lost:
+    return put(
         CredentialRow(
             name=credential.name,
             kind=credential.kind.value,
@@ -55,8 +55,9 @@ def add(credential: Credential) -> bool:
             created_by=credential.created_by,
             created_at=credential.created_at,
             updated_at=credential.updated_at,
-        ).save(condition=CredentialRow.name.does_not_exist())
-    return not lost
+        ),
+        condition=CredentialRow.name.does_not_exist(),
+    )
 
 
 def get(name: str) -> Credential | None:
@@ -69,31 +70,27 @@ def get(name: str) -> Credential | None:
 
 
 def change(
-    old: Credential,
-    *,
-    kind: CredentialKind,
-    fingerprint: str | None,
-    now: datetime,
+    old: Credential, *, secret_id: str, fingerprint: str | None, now: datetime
 ) -> bool:
-    """Record that the secret has another value; False if the row has changed."""
-    with lost_race() as lost:
-        CredentialRow(name=old.name).update(
-            actions=[
-                CredentialRow.kind.set(kind.value),
-                CredentialRow.fingerprint.set(fingerprint)
-                if fingerprint
-                else CredentialRow.fingerprint.remove(),
-                CredentialRow.version.set(old.version + 1),
-                CredentialRow.updated_at.set(now),
-            ],
-            condition=CredentialRow.version == old.version,
-        )
-    return not lost
+    """Let the credential have another value; False if its row has changed."""
+    return update(
+        CredentialRow(name=old.name),
+        actions=[
+            CredentialRow.secret_id.set(secret_id),
+            CredentialRow.version.set(old.version + 1),
+            CredentialRow.updated_at.set(now),
+            *set_or_remove((CredentialRow.fingerprint, fingerprint)),
+        ],
+        condition=CredentialRow.version == old.version,
+    )
 
 
-def remove(name: str) -> None:
-    """Ensure that there is no credential of this name."""
-    CredentialRow(name=name).delete()
+def remove(credential: Credential) -> None:
+    """Ensure that this credential is gone; one made after it under its name stays."""
+    delete(
+        CredentialRow(name=credential.name),
+        condition=CredentialRow.secret_id == credential.secret_id,
+    )
 
 
 def listing(*, limit: int, after: str | None) -> Page[Credential]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pynamodb.attributes import (
     BinaryAttribute,
+    BooleanAttribute,
     JSONAttribute,
     NumberAttribute,
     UnicodeAttribute,
@@ -27,7 +28,7 @@ from cronhop.domain.run import (
     StreamRecord,
 )
 from cronhop.store.attributes import InstantAttribute, set_or_remove
-from cronhop.store.connection import lost_race, retention_s, shards, table
+from cronhop.store.connection import retention_s, shards, table, update
 from cronhop.store.page import Page
 
 
@@ -70,7 +71,9 @@ class ExecutionRow(Model):
     lease_until = InstantAttribute(null=True)
     poll_shard = NumberAttribute(null=True)
     next_poll = InstantAttribute(null=True)
-    visits = NumberAttribute(null=True)
+    first_visit = UnicodeAttribute(null=True)
+    seen_at = InstantAttribute(null=True)
+    uncollected = BooleanAttribute(null=True)
     polls = NumberAttribute(null=True)
     started_at = InstantAttribute(null=True)
     finished_at = InstantAttribute(null=True)
@@ -93,31 +96,28 @@ def claim(
     """Take the execution for this owner until the lease ends, and return it.
 
     The row is made if there is none. The tick comes back at the end of the
-    lease, should the owner die. None if it has ended or is another's: read it
-    to see which. A claim whose answer was lost succeeds again: it is mine.
+    lease, should the owner die. An execution that has ended is taken only for
+    the output that is still on the host. None if it is another's, or needs
+    nobody: read it to see which. A claim whose answer was lost succeeds again,
+    and changes nothing: it is mine.
     """
     row = ExecutionRow(run_id=run_id, server_id=server_id)
-    mine = ExecutionRow.owner == owner
-    lease_over = _IS_OPEN & (ExecutionRow.lease_until < now)
-    visits = ExecutionRow.visits
-    with lost_race() as lost:
-        row.update(
-            actions=[
-                ExecutionRow.state.set(
-                    ExecutionRow.state | State.PENDING.value  # kept if there
-                ),
-                ExecutionRow.attempt.set(ExecutionRow.attempt | 1),
-                visits.set((visits | 0) + 1),
-                ExecutionRow.owner.set(owner),
-                ExecutionRow.lease_until.set(lease_until),
-                ExecutionRow.poll_shard.set(_shard(run_id, server_id)),
-                ExecutionRow.next_poll.set(lease_until),
-            ],
-            condition=ExecutionRow.run_id.does_not_exist()
-            | (mine & _IS_OPEN)
-            | lease_over,
-        )
-    return None if lost else _execution(row)
+    needed = _IS_OPEN | ExecutionRow.uncollected.exists()
+    free = (ExecutionRow.owner == owner) | (ExecutionRow.lease_until < now)
+    taken = update(
+        row,
+        actions=[
+            ExecutionRow.state.set(ExecutionRow.state | State.PENDING.value),
+            ExecutionRow.attempt.set(ExecutionRow.attempt | 1),
+            ExecutionRow.first_visit.set(ExecutionRow.first_visit | owner),
+            ExecutionRow.owner.set(owner),
+            ExecutionRow.lease_until.set(lease_until),
+            ExecutionRow.poll_shard.set(_shard(run_id, server_id)),
+            ExecutionRow.next_poll.set(lease_until),
+        ],
+        condition=ExecutionRow.run_id.does_not_exist() | (needed & free),
+    )
+    return _execution(row) if taken else None
 
 
 def give_back(
@@ -127,33 +127,37 @@ def give_back(
     next_poll: datetime,
     reason: str | None,
     visited: bool,
-    started_at: datetime | None,
+    started_at: datetime | None = None,
+    seen_at: datetime | None = None,
 ) -> bool:
     """End the lease, to be taken up again at `next_poll`.
 
-    `visited` says that the command may have been started by this visit,
-    `started_at` that it was, and since when. False if the lease was another's.
+    `visited` says that this visit may have started the command, `started_at`
+    that it runs, and since when, `seen_at` when the host last said anything of
+    it. False if the lease is another's.
     """
     actions: list[Action] = [
         ExecutionRow.lease_until.set(now),
         ExecutionRow.next_poll.set(next_poll),
-        ExecutionRow.reason.set(reason) if reason else ExecutionRow.reason.remove(),
+        *set_or_remove((ExecutionRow.reason, reason)),
     ]
-    if not visited:
-        actions.append(ExecutionRow.visits.set(ExecutionRow.visits - 1))
+    if not visited and execution.first_visit == execution.owner:
+        actions.append(ExecutionRow.first_visit.remove())
+    if seen_at:
+        actions.append(ExecutionRow.seen_at.set(seen_at))
     if started_at:
         actions += [
             ExecutionRow.state.set(State.RUNNING.value),
             ExecutionRow.started_at.set(started_at),
             ExecutionRow.polls.set(execution.polls + 1),
         ]
-    with lost_race() as lost:
-        ExecutionRow(run_id=execution.run_id, server_id=execution.server_id).update(
-            actions=actions,
-            condition=(ExecutionRow.owner == execution.owner)
-            & (ExecutionRow.lease_until > now),
-        )
-    return not lost
+    return update(
+        ExecutionRow(run_id=execution.run_id, server_id=execution.server_id),
+        actions=actions,
+        condition=(ExecutionRow.owner == execution.owner)
+        & (ExecutionRow.lease_until > now)
+        & _IS_OPEN,
+    )
 
 
 def finish(execution: Execution, outcome: Outcome, *, now: datetime) -> bool:
@@ -162,31 +166,62 @@ def finish(execution: Execution, outcome: Outcome, *, now: datetime) -> bool:
         ExecutionRow.state.set(outcome.state.value),
         ExecutionRow.finished_at.set(outcome.finished_at or now),
         ExecutionRow.ttl.set(int(now.timestamp()) + retention_s()),
+        *set_or_remove(
+            (ExecutionRow.reason, outcome.reason),
+            (ExecutionRow.exit_code, outcome.exit_code),
+            (ExecutionRow.stdout, _plain(outcome.stdout)),
+            (ExecutionRow.stderr, _plain(outcome.stderr)),
+            (ExecutionRow.uncollected, outcome.uncollected or None),
+        ),
     ]
-    actions += set_or_remove(
-        (ExecutionRow.reason, outcome.reason),
-        (ExecutionRow.started_at, outcome.started_at),
-        (ExecutionRow.exit_code, outcome.exit_code),
-        (ExecutionRow.stdout, _plain(outcome.stdout)),
-        (ExecutionRow.stderr, _plain(outcome.stderr)),
+    if outcome.started_at:
+        actions.append(ExecutionRow.started_at.set(outcome.started_at))
+    return update(
+        ExecutionRow(run_id=execution.run_id, server_id=execution.server_id),
+        actions=actions,
+        condition=_IS_OPEN,
     )
-    with lost_race() as lost:
-        ExecutionRow(run_id=execution.run_id, server_id=execution.server_id).update(
-            actions=actions, condition=_IS_OPEN
-        )
-    return not lost
+
+
+def keep_streams(
+    execution: Execution,
+    stdout: StreamRecord,
+    stderr: StreamRecord,
+    *,
+    next_poll: datetime | None,
+    now: datetime,
+) -> None:
+    """Record what is kept of an ended execution's output, and end the lease.
+
+    `next_poll` is when somebody comes back for the rest, None if there is none.
+    """
+    actions: list[Action] = [
+        ExecutionRow.lease_until.set(now),
+        *set_or_remove(
+            (ExecutionRow.stdout, _plain(stdout)), (ExecutionRow.stderr, _plain(stderr))
+        ),
+    ]
+    if next_poll:
+        actions.append(ExecutionRow.next_poll.set(next_poll))
+    else:
+        actions.append(ExecutionRow.uncollected.remove())
+    update(
+        ExecutionRow(run_id=execution.run_id, server_id=execution.server_id),
+        actions=actions,
+        condition=ExecutionRow.owner == execution.owner,
+    )
 
 
 def settle(run_id: str, server_id: str) -> None:
     """Record that everything which follows the outcome is done."""
-    with lost_race():
-        ExecutionRow(run_id=run_id, server_id=server_id).update(
-            actions=[
-                ExecutionRow.poll_shard.remove(),
-                ExecutionRow.next_poll.remove(),
-            ],
-            condition=ExecutionRow.next_poll.exists(),
-        )
+    update(
+        ExecutionRow(run_id=run_id, server_id=server_id),
+        actions=[
+            ExecutionRow.poll_shard.remove(),
+            ExecutionRow.next_poll.remove(),
+        ],
+        condition=ExecutionRow.next_poll.exists(),
+    )
 
 
 def get(run_id: str, server_id: str) -> Execution | None:
@@ -221,12 +256,11 @@ def to_poll(shard: int, until: datetime) -> Iterator[tuple[datetime, str, str]]:
 
 def move_poll(run_id: str, server_id: str, *, old: datetime, new: datetime) -> bool:
     """Let the tick look again at `new`; False if it is no longer due at `old`."""
-    with lost_race() as lost:
-        ExecutionRow(run_id=run_id, server_id=server_id).update(
-            actions=[ExecutionRow.next_poll.set(new)],
-            condition=ExecutionRow.next_poll == old,
-        )
-    return not lost
+    return update(
+        ExecutionRow(run_id=run_id, server_id=server_id),
+        actions=[ExecutionRow.next_poll.set(new)],
+        condition=ExecutionRow.next_poll == old,
+    )
 
 
 def keep_output(
@@ -267,6 +301,7 @@ def _plain(record: StreamRecord | None) -> dict[str, Any] | None:
     return {
         "total_bytes": record.total_bytes,
         "chunks": [[chunk.first, chunk.end] for chunk in record.chunks],
+        "inline": record.inline,
     }
 
 
@@ -276,6 +311,7 @@ def _record(plain: Any) -> StreamRecord | None:
     return StreamRecord(
         total_bytes=plain["total_bytes"],
         chunks=tuple(Chunk(first=first, end=end) for first, end in plain["chunks"]),
+        inline=plain["inline"],
     )
 
 
@@ -289,7 +325,9 @@ def _execution(row: ExecutionRow) -> Execution:
         owner=row.owner,
         lease_until=row.lease_until,
         next_poll=row.next_poll,
-        visits=int(row.visits),
+        first_visit=row.first_visit,
+        seen_at=row.seen_at,
+        uncollected=bool(row.uncollected),
         polls=int(row.polls or 0),
         started_at=row.started_at,
         finished_at=row.finished_at,

@@ -9,13 +9,14 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from pynamodb.attributes import ListAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.expressions.condition import Condition
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
 from cronhop.domain.ids import id_time, last_id, shard_of
 from cronhop.domain.run import OPEN_STATES, Run, State, Trigger
 from cronhop.store.attributes import InstantAttribute
-from cronhop.store.connection import lost_race, retention_s, shards, table
+from cronhop.store.connection import put, retention_s, shards, table, update
 from cronhop.store.page import Page
 
 DAYS_A_PAGE = 7  # a list over all tasks looks at most so far back for one page
@@ -101,7 +102,7 @@ _IS_OPEN = RunRow.state.is_in(*(state.value for state in sorted(OPEN_STATES)))
 def add(run: Run) -> bool:
     """Put the run; False if a row of its id is there already."""
     is_open = not run.state.is_terminal
-    with lost_race() as lost:
+    return put(
         RunRow(
             run_id=run.run_id,
             task_id=run.task_id,
@@ -119,8 +120,9 @@ def add(run: Run) -> bool:
             missed_to=run.missed_to,
             missed_count=run.missed_count,
             ttl=None if is_open else _ttl(run.created_at),
-        ).save(condition=RunRow.run_id.does_not_exist())
-    return not lost
+        ),
+        condition=RunRow.run_id.does_not_exist(),
+    )
 
 
 def get(run_id: str) -> Run | None:
@@ -145,34 +147,51 @@ def begin(
 
     False if it is no longer pending: somebody else passed it, or it has ended.
     """
-    with lost_race() as lost:
-        RunRow(run_id=run_id).update(
-            actions=[
-                RunRow.state.set(State.RUNNING.value),
-                RunRow.task_version.set(task_version),
-                RunRow.targets.set(list(targets)),
-                RunRow.started_at.set(now),
-            ],
-            condition=RunRow.state == State.PENDING.value,
-        )
-    return not lost
+    return update(
+        RunRow(run_id=run_id),
+        actions=[
+            RunRow.state.set(State.RUNNING.value),
+            RunRow.task_version.set(task_version),
+            RunRow.targets.set(list(targets)),
+            RunRow.started_at.set(now),
+        ],
+        condition=RunRow.state == State.PENDING.value,
+    )
+
+
+def refuse(run_id: str, *, state: State, reason: str, now: datetime) -> bool:
+    """End a run at its gate; False if it is no longer pending.
+
+    Another executor may have let it through meanwhile: what has begun is never
+    refused.
+    """
+    return _end(run_id, state, reason, now, RunRow.state == State.PENDING.value)
 
 
 def end(run_id: str, *, state: State, reason: str | None, now: datetime) -> bool:
     """Write the run's terminal state; False if it has one already."""
-    with lost_race() as lost:
-        RunRow(run_id=run_id).update(
-            actions=[
-                RunRow.state.set(state.value),
-                RunRow.reason.set(reason) if reason else RunRow.reason.remove(),
-                RunRow.finished_at.set(now),
-                RunRow.ttl.set(_ttl(now)),
-                RunRow.open_shard.remove(),
-                RunRow.check_at.remove(),
-            ],
-            condition=_IS_OPEN,
-        )
-    return not lost
+    return _end(run_id, state, reason, now, _IS_OPEN)
+
+
+def _end(
+    run_id: str,
+    state: State,
+    reason: str | None,
+    now: datetime,
+    condition: Condition,
+) -> bool:
+    return update(
+        RunRow(run_id=run_id),
+        actions=[
+            RunRow.state.set(state.value),
+            RunRow.reason.set(reason) if reason else RunRow.reason.remove(),
+            RunRow.finished_at.set(now),
+            RunRow.ttl.set(_ttl(now)),
+            RunRow.open_shard.remove(),
+            RunRow.check_at.remove(),
+        ],
+        condition=condition,
+    )
 
 
 def to_check(shard: int, until: datetime) -> Iterator[tuple[datetime, str]]:
@@ -183,11 +202,11 @@ def to_check(shard: int, until: datetime) -> Iterator[tuple[datetime, str]]:
 
 def move_check(run_id: str, *, old: datetime, new: datetime) -> bool:
     """Let the tick look again at `new`; False if it is no longer due at `old`."""
-    with lost_race() as lost:
-        RunRow(run_id=run_id).update(
-            actions=[RunRow.check_at.set(new)], condition=RunRow.check_at == old
-        )
-    return not lost
+    return update(
+        RunRow(run_id=run_id),
+        actions=[RunRow.check_at.set(new)],
+        condition=RunRow.check_at == old,
+    )
 
 
 def of_task(task_id: str, *, limit: int, after: str | None) -> Page[Run]:

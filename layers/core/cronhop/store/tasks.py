@@ -24,7 +24,7 @@ from pynamodb.transactions import TransactWrite
 from cronhop.domain.ids import shard_of
 from cronhop.domain.task import Task, TaskDefinition
 from cronhop.store.attributes import LISTED, InstantAttribute
-from cronhop.store.connection import lost_race, shards, table
+from cronhop.store.connection import shards, table, update
 from cronhop.store.names import name_key, named_write
 from cronhop.store.page import Page
 
@@ -265,27 +265,23 @@ def advance(task: Task, following: datetime | None) -> bool:
     False if the cursor or the schedule is no longer the one read: another
     dispatcher was here first, or a user was.
     """
-    with lost_race() as lost:
-        TaskRow(task_id=task.task_id).update(
-            actions=[
-                TaskRow.next_run.set(following)
-                if following
-                else TaskRow.next_run.remove()
-            ],
-            condition=(TaskRow.next_run == task.next_run)
-            & (TaskRow.schedule_version == task.schedule_version),
-        )
-    return not lost
+    return update(
+        TaskRow(task_id=task.task_id),
+        actions=[
+            TaskRow.next_run.set(following) if following else TaskRow.next_run.remove()
+        ],
+        condition=(TaskRow.next_run == task.next_run)
+        & (TaskRow.schedule_version == task.schedule_version),
+    )
 
 
 def park(task: Task, reason: str) -> bool:
     """Take the task out of the schedule, with the reason; False if it changed."""
-    with lost_race() as lost:
-        TaskRow(task_id=task.task_id).update(
-            actions=[TaskRow.next_run.remove(), TaskRow.invalid.set(reason)],
-            condition=TaskRow.schedule_version == task.schedule_version,
-        )
-    return not lost
+    return update(
+        TaskRow(task_id=task.task_id),
+        actions=[TaskRow.next_run.remove(), TaskRow.invalid.set(reason)],
+        condition=TaskRow.schedule_version == task.schedule_version,
+    )
 
 
 def hold(task_id: str, run_id: str, *, instead_of: str | None) -> bool:
@@ -297,21 +293,20 @@ def hold(task_id: str, run_id: str, *, instead_of: str | None) -> bool:
     free = TaskRow.active_run.does_not_exist() | (TaskRow.active_run == run_id)
     if instead_of:
         free |= TaskRow.active_run == instead_of
-    with lost_race() as lost:
-        TaskRow(task_id=task_id).update(
-            actions=[TaskRow.active_run.set(run_id)],
-            condition=TaskRow.version.exists() & free,
-        )
-    return not lost
+    return update(
+        TaskRow(task_id=task_id),
+        actions=[TaskRow.active_run.set(run_id)],
+        condition=TaskRow.version.exists() & free,
+    )
 
 
 def release(task_id: str, run_id: str) -> None:
     """Ensure that this run does not hold the task."""
-    with lost_race():
-        TaskRow(task_id=task_id).update(
-            actions=[TaskRow.active_run.remove()],
-            condition=TaskRow.active_run == run_id,
-        )
+    update(
+        TaskRow(task_id=task_id),
+        actions=[TaskRow.active_run.remove()],
+        condition=TaskRow.active_run == run_id,
+    )
 
 
 def _take_name(write: TransactWrite, task: Task) -> None:
