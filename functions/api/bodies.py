@@ -32,6 +32,7 @@ from cronhop.domain.variable import check_variable
 from cronhop.errors import Invalid
 
 DAY_S = 86400
+MAX_COMMAND_BYTES = 64 * 1024
 
 
 def _no_nul(text: str) -> str:
@@ -46,10 +47,22 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _short_enough(text: str) -> str:
+    if len(text.encode()) > MAX_COMMAND_BYTES:
+        raise ValueError(f"it has more than {MAX_COMMAND_BYTES} bytes")
+    return text
+
+
 def _trimmed(text: str) -> str:
     if text != text.strip():
         raise ValueError("it may not begin or end with a space")
     return text
+
+
+def _one_for_now(servers: list[str]) -> list[str]:
+    if len(servers) > 1:
+        raise ValueError("more than one server is not there yet; make a task for each")
+    return servers
 
 
 def _variable(name: str) -> str:
@@ -76,7 +89,8 @@ Value = Annotated[str, StringConstraints(max_length=8192), AfterValidator(_no_nu
 Word = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Command = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=65536),
+    StringConstraints(min_length=1),
+    AfterValidator(_short_enough),
     AfterValidator(_no_nul),
     AfterValidator(_not_blank),
 ]
@@ -161,7 +175,7 @@ class ScriptBody(_Body):
 class TargetsBody(_Body):
     """Where a task runs."""
 
-    server_ids: Annotated[list[str], Field(min_length=1, max_length=1)]
+    server_ids: Annotated[list[str], Field(min_length=1), AfterValidator(_one_for_now)]
 
 
 class ScheduleBody(_Body):

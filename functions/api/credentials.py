@@ -31,8 +31,7 @@ def create(body: Annotated[CredentialBody, Body()]) -> Response[str]:
 def listing(limit: Limit = 50, next_token: Token = None) -> Response[str]:
     query = "credentials"
     page = services().credentials.listing(limit=limit, after=after(next_token, query))
-    items = [credential_view(one) for one in page.items]
-    return answer(listed(page, items, query))
+    return answer(listed(page, credential_view, "name", query))
 
 
 @router.get("/v1/credentials/<name>")

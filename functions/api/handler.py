@@ -17,10 +17,13 @@ from cronhop.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from cronhop.observe import log
 
 from . import credentials, runs, servers, tasks
+from .body import refused_body
 from .problems import problem, validation_problem
 from .views import answer
 
-MAX_BODY_BYTES = 256 * 1024  # a command has 64 KiB at most, and JSON escapes it
+KNOWN_QUERY = frozenset(
+    {"limit", "next_token", "task_id", "stream", "offset", "encoding"}
+)
 OPEN_PATHS = frozenset({"/v1/health"})
 
 app = APIGatewayHttpResolver(enable_validation=True)
@@ -51,17 +54,15 @@ def _refused(event: dict[str, Any]) -> Response[str] | None:
     """Return the error for a request that no route shall see, None for others."""
     if event.get("rawPath") not in OPEN_PATHS and not _is_access_token(event):
         return problem(HTTPStatus.UNAUTHORIZED, "an access token is required")
-    body = event.get("body") or ""
-    if len(body) > MAX_BODY_BYTES:
-        return problem(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"the body has more than {MAX_BODY_BYTES} bytes",
-        )
-    headers = event.get("headers") or {}
-    if body and "json" not in headers.get("content-type", ""):
-        return problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json"
-        )
+    return refused_body(event) or _refused_query(event)
+
+
+def _refused_query(event: dict[str, Any]) -> Response[str] | None:
+    # A filter that is not known must not look like one that matched everything.
+    unknown = set(event.get("queryStringParameters") or {}) - KNOWN_QUERY
+    if unknown:
+        errors = [(name, "there is no such parameter") for name in sorted(unknown)]
+        return problem(HTTPStatus.BAD_REQUEST, "unknown query parameter", errors=errors)
     return None
 
 
@@ -103,11 +104,6 @@ def _on_conflict(exc: Conflict) -> Response[str]:
 @app.exception_handler(PreconditionFailed)
 def _on_precondition_failed(exc: PreconditionFailed) -> Response[str]:
     return problem(HTTPStatus.PRECONDITION_FAILED, str(exc))
-
-
-@app.exception_handler(UnicodeDecodeError)
-def _on_no_text(exc: UnicodeDecodeError) -> Response[str]:
-    return problem(HTTPStatus.BAD_REQUEST, "the body is not UTF-8")
 
 
 @app.exception_handler(Exception)

@@ -9,6 +9,21 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
+READ_ONLY = "it is set by cronhop; leave it out"
+SET_BY_CRONHOP = frozenset(
+    {
+        "task_id",
+        "server_id",
+        "next_run",
+        "last_run",
+        "invalid",
+        "version",
+        "created_by",
+        "created_at",
+        "updated_at",
+        "fingerprint",
+    }
+)
 CONTENT_TYPE = "application/problem+json"
 
 
@@ -53,8 +68,11 @@ def _field(location: Sequence[str | int]) -> str:
 
 def _message(error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return "there is no such field"
+        name = str(error["loc"][-1])
+        return READ_ONLY if name in SET_BY_CRONHOP else "there is no such field"
     if error["type"] == "missing":
         return "it is required"
+    if error["type"] in {"model_type", "model_attributes_type", "dict_type"}:
+        return "it is not a JSON object, { … }"
     message = str(error["msg"]).removeprefix("Value error, ")
     return message[:1].lower() + message[1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.api_gateway import Router
@@ -12,6 +13,9 @@ from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 
 from cronhop.errors import Invalid, PreconditionFailed
 from cronhop.store.page import Page
+
+VERSION_DIGITS = 19
+MAX_LIST_BYTES = 2 * 1024 * 1024  # as JSON, which the answer escapes once more
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 Token = Annotated[str | None, Query(max_length=1024)]
@@ -32,7 +36,7 @@ def version(if_match: str | None) -> int | None:
     if if_match is None or if_match.strip() == "*":
         return None
     text = if_match.strip().removeprefix("W/").strip('"')
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit() and len(text) < VERSION_DIGITS):
         raise PreconditionFailed("If-Match is no ETag of ours")
     return int(text)
 
@@ -53,10 +57,28 @@ def after(token: str | None, query: str) -> str | None:
     return key
 
 
-def listed(page: Page[Any], items: list[dict[str, Any]], query: str) -> dict[str, Any]:
-    """Return the body of a list: a page of items, and how to go on."""
+def listed(
+    page: Page[Any],
+    view: Callable[[Any], dict[str, Any]],
+    key: str,
+    query: str,
+) -> dict[str, Any]:
+    """Return the body of a list: a page of views, and how to go on.
+
+    `key` names the attribute that the list is sorted by. A page ends early
+    rather than outgrow what a Lambda may answer.
+    """
+    items: list[dict[str, Any]] = []
+    size, last = 0, page.last
+    for item in page.items:
+        shown = view(item)
+        size += len(json.dumps(shown))
+        if items and size > MAX_LIST_BYTES:
+            last = items[-1][key]
+            break
+        items.append(shown)
     token = None
-    if page.last is not None:
-        text = json.dumps([query, page.last])
+    if last is not None:
+        text = json.dumps([query, last])
         token = base64.urlsafe_b64encode(text.encode()).decode()
     return {"items": items, "next_token": token}

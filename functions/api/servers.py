@@ -27,7 +27,7 @@ def create(body: Annotated[ServerBody, Body()]) -> Response[str]:
 def listing(limit: Limit = 50, next_token: Token = None) -> Response[str]:
     query = "servers"
     page = services().servers.listing(limit=limit, after=after(next_token, query))
-    return answer(listed(page, [server_view(one) for one in page.items], query))
+    return answer(listed(page, server_view, "server_id", query))
 
 
 @router.get("/v1/servers/<server_id>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
 from cronhop.domain.task import Task
+from cronhop.errors import Invalid
 from cronhop.services.tasks import following, last_run
 
 from .bodies import RunBody, TaskBody, merged
@@ -30,7 +32,7 @@ def create(body: Annotated[TaskBody, Body()]) -> Response[str]:
 def listing(limit: Limit = 50, next_token: Token = None) -> Response[str]:
     query = "tasks"
     page = services().tasks.listing(limit=limit, after=after(next_token, query))
-    return answer(listed(page, [_view(one) for one in page.items], query))
+    return answer(listed(page, _view, "task_id", query))
 
 
 @router.get("/v1/tasks/<task_id>")
@@ -77,5 +79,11 @@ def _change(task_id: str, body: TaskBody, old: int | None) -> Response[str]:
 
 def _view(task: Task) -> dict[str, Any]:
     # From the schedule and the clock: the stored cursor may be a slot further.
-    upcoming = None if task.invalid else following(task.definition, now())
+    upcoming = None
+    if not task.invalid:
+        try:
+            upcoming = following(task.definition, now())
+        except Invalid as exc:
+            # Its zone is gone since it was written; the tick will park it.
+            task = dataclasses.replace(task, invalid=str(exc))
     return task_view(task, next_run=upcoming, last_run=last_run(task.task_id))

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import subprocess
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api import handler, wiring
-from cronhop.store import servers
+from cronhop.store import servers, tasks
 from tests.sshd import keypair
 from tests.world import SOME_HOST_KEY
 
@@ -83,7 +84,8 @@ def api(world):
 
 @pytest.fixture
 def credential(api):
-    assert api("POST", "/v1/credentials", {"name": "ops-key", "password": "x1"})
+    made = api("POST", "/v1/credentials", {"name": "ops-key", "password": "x1"})
+    assert made.status == 201
     return "ops-key"
 
 
@@ -365,6 +367,12 @@ def test_task_life(api, server):
         ({"spec": {"command": "a", "secrets": {"P": "nope"}}}, "spec.secrets.P"),
         ({"targets": {"server_ids": []}}, "targets.server_ids"),
         ({"targets": {"server_ids": ["nope"]}}, "targets.server_ids.0"),
+        ({"targets": {"server_ids": ["name#web-1"]}}, "targets.server_ids.0"),
+        ({"targets": {"server_ids": [""]}}, "targets.server_ids.0"),
+        ({"targets": {"server_ids": ["a", "b"]}}, "targets.server_ids"),
+        ({"spec": {"command": "🙂" * 16385}}, "spec.command"),
+        ({"schedule": "* * * * *"}, "schedule"),
+        ({"task_id": "x"}, "task_id"),
         ({"targets": {"selector": {}}}, "targets.server_ids"),
         ({"schedule": {"cron": "0 0 31 2 *"}}, "schedule.cron"),
         ({"schedule": {"cron": "0 0 0 31 2 *"}}, "schedule.cron"),
@@ -466,8 +474,27 @@ def test_bad_limit_is_refused(api, query):
         ("null", 400),
         ('{"name": "\\ud800", "password": "x"}', 400),
         ("x" * (256 * 1024 + 1), 413),
+        ("€" * (100 * 1024), 413),
+        ("[" * 2_000 + "]" * 2_000, 400),
+        ("[" * 100_000 + "]" * 100_000, 400),
+        ('{"name": ' * 21 + "1" + "}" * 21, 400),
+        ('{"name": ' + "1" * 5_000 + "}", 400),
+        ('{"name": NaN, "password": "x"}', 400),
     ],
-    ids=["cut", "list", "string", "null", "surrogate", "too-large"],
+    ids=[
+        "cut",
+        "list",
+        "string",
+        "null",
+        "surrogate",
+        "too-large",
+        "too-many-bytes",
+        "deep",
+        "deeper",
+        "nested",
+        "long-number",
+        "nan",
+    ],
 )
 def test_malformed_body_is_a_clear_error(api, raw, status):
     """No body, however odd, is more than a problem+json of ours."""
@@ -510,6 +537,9 @@ def test_body_without_json_type_is_refused(api):
         ("GET", "/v1/runs/nope/executions/nope"),
         ("GET", "/v1/runs/nope/executions/nope/output"),
         ("GET", "/v1/tasks/name%23x"),
+        ("GET", "/v1/tasks/" + "x" * 3000),
+        ("GET", "/v1/servers/" + "x" * 3000),
+        ("GET", "/v1/runs/" + "x" * 3000),
         ("GET", "/v1/servers/name%23web-1"),
     ],
 )
@@ -550,3 +580,91 @@ def test_runs_are_paged_newest_first(api, server, by_task):
         token = page["next_token"]
 
     assert listed == sorted(started, reverse=True)
+
+
+@pytest.mark.parametrize("tag", ['"²"', '"' + "1" * 5000 + '"', "x", ""])
+def test_odd_if_match_is_412(api, server, tag):
+    """What can be no version of ours matches none."""
+    path = f"/v1/servers/{server['server_id']}"
+
+    answer = api("PATCH", path, {"port": 23}, headers={"if-match": tag})
+
+    assert answer.status == 412
+    assert api("GET", path).body["port"] == 22
+
+
+@pytest.mark.parametrize("key", ["x", "7" + "Z" * 25, "name#x", "", 3, None, {}])
+@pytest.mark.parametrize("query", ["runs", "runs of T"])
+def test_forged_cursor_is_refused(api, key, query):
+    """A cursor that no page gave is a bad request."""
+    token = base64.urlsafe_b64encode(json.dumps([query, key]).encode()).decode()
+    filters = "task_id=T&" if query.endswith("T") else ""
+
+    answer = api("GET", "/v1/runs", query=f"{filters}next_token={token}")
+
+    assert (answer.status, fields(answer)) == (400, ["next_token"])
+
+
+def test_unknown_parameter_is_refused(api):
+    """A filter that is not there must not look like one that found everything."""
+    answer = api("GET", "/v1/runs", query="state=failed")
+
+    assert (answer.status, fields(answer)) == (400, ["state"])
+
+
+def test_unparked_bad_task_does_not_hide_the_others(api, server):
+    """A task whose zone is gone is listed with the reason."""
+    bad = api("POST", "/v1/tasks", task_body(server)).body
+    good = api("POST", "/v1/tasks", task_body(server, name="good")).body
+    definition = tasks.get(bad["task_id"]).definition.to_dict()
+    definition["schedule"]["timezone"] = "Mars/Olympus"
+    row = tasks.TaskRow(task_id=bad["task_id"])
+    row.update(actions=[tasks.TaskRow.definition.set(definition)])
+
+    shown, other = api("GET", "/v1/tasks").body["items"]
+
+    assert "Mars/Olympus" in shown["invalid"]
+    assert shown["next_run"] is None
+    assert other == good
+
+
+def test_list_is_cut_before_it_is_too_large(api, server):
+    """A page of large tasks ends early, and the next one goes on."""
+    environment = {f"V{number}": "x" * 8000 for number in range(20)}
+    names = [f"task {number:02}" for number in range(16)]
+    for name in names:
+        body = task_body(
+            server, name=name, spec={"command": "a", "environment": environment}
+        )
+        assert api("POST", "/v1/tasks", body).status == 201
+
+    first = api("GET", "/v1/tasks").body
+    token = first["next_token"]
+    second = api("GET", "/v1/tasks", query=f"next_token={token}").body
+
+    assert 0 < len(first["items"]) < 16
+    assert len(json.dumps(first)) < 3 * 1024 * 1024
+    assert [one["name"] for one in first["items"] + second["items"]] == names
+
+
+def test_wrong_passphrase_of_any_cipher(api, tmp_path):
+    """A wrong passphrase is named, whatever the key is encrypted with."""
+    path = tmp_path / "key"
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "right", "-f", path]
+    command += ["-Z", "aes256-gcm@openssh.com"]
+    subprocess.run(command, check=True)
+    body = {"name": "k", "private_key": path.read_text(), "passphrase": "wrong"}
+
+    answer = api("POST", "/v1/credentials", body)
+
+    assert (answer.status, fields(answer)) == (400, ["passphrase"])
+
+
+def test_task_that_no_row_can_hold_is_refused(api, server):
+    """What grows in the table is refused before it gets there."""
+    environment = {f"V{number}": "é" * 8000 for number in range(9)}
+    body = task_body(server, spec={"command": "a", "environment": environment})
+
+    answer = api("POST", "/v1/tasks", raw=json.dumps(body, ensure_ascii=False))
+
+    assert (answer.status, fields(answer)) == (400, ["spec"])

@@ -71,6 +71,24 @@ def attach(connection, *, wait_s=20):
     return runner.attach(connection, KEY, wait_s=wait_s, inline_bytes=65536)
 
 
+def forbid(connection, key=KEY):
+    return runner.forbid(connection, key, inline_bytes=65536)
+
+
+def visitors(home):
+    """The processes whose HOME is `home`, with a visit's or a command's environment."""
+    mark = f"HOME={home}".encode()
+    return {
+        path.parent.name
+        for path in Path("/proc").glob("[0-9]*/environ")
+        if mark in read_or_nothing(path).split(b"\0") and is_alive(path.parent.name)
+    }
+
+
+def is_sleep(pid):
+    return read_or_nothing(Path(f"/proc/{pid}/comm")) == b"sleep\n"
+
+
 def state_file(guard, kind):
     """The one file whose name is the state, None if the state is another."""
     return next(guard.glob(f"{kind}.*"), None)
@@ -431,6 +449,170 @@ def test_files_are_private(connection, home, guard):
     }
 
 
+def test_what_is_forbidden_never_starts(connection, guard, home):
+    """The guard is taken, told once, and a start that comes later finds it."""
+    first = forbid(connection)
+    again = forbid(connection)
+    late = start(connection, f"touch {home}/ran")
+
+    assert (first.state, first.started_here) == (RemoteState.ABSENT, False)
+    assert (late.state, late.started_here) == (RemoteState.LOST, False)
+    assert late.reason.startswith("cleaned")
+    assert again.state is RemoteState.LOST
+    assert not (home / "ran").exists()
+    assert list(guard.iterdir()) == []
+    assert guard.stat().st_mode & 0o777 == 0o500
+    assert guard.parent.stat().st_mode & 0o777 == 0o700
+    assert runner.clean(connection, KEY)
+
+
+def test_what_was_started_is_not_forbidden(connection, home):
+    """The report is that of attach, and nothing is waited for."""
+    start(
+        connection, f"while [ ! -e {home}/go ]; do sleep 0.02; done; exit 4", wait_s=0
+    )
+    running = forbid(connection)
+    (home / "go").touch()
+    attach(connection)
+    ended = forbid(connection)
+
+    assert running.state is RemoteState.RUNNING
+    assert (ended.state, ended.exit_code) == (RemoteState.EXITED, 4)
+
+
+def test_it_is_started_or_forbidden(connect, home):
+    """Whoever comes first, of twenty starts and twenty that forbid them."""
+    connections = [connect() for _ in range(5)]
+
+    def visit(key, number):
+        connection = connections[number % 5]
+        if number % 2:
+            return forbid(connection, key)
+        return start(connection, f"echo >>{home}/{key}", key=key)
+
+    outcomes = set()
+    with ThreadPoolExecutor(40) as pool:
+        for key in map(str, range(6)):
+            # Each side is first in turn.
+            numbers = sorted(range(40), key=lambda number: (number + int(key)) % 2)
+            reports = list(pool.map(visit, [key] * 40, numbers))
+            told = sum(report.state is RemoteState.ABSENT for report in reports)
+            ran = (home / key).read_text().count("\n") if (home / key).exists() else 0
+            assert sum(report.started_here for report in reports) == ran
+            outcomes.add((told, ran))
+
+    assert outcomes <= {(0, 1), (1, 0)}
+
+
+def test_a_guard_that_cannot_be_taken_is_told(connection, home):
+    """What was not forbidden is not said to be."""
+    (home / ".cronhop").write_text("a file")
+
+    with pytest.raises(NoWorkdir):
+        forbid(connection)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "directory"])
+def test_a_stream_that_is_no_file_is_not_read(connection, guard, home, kind):
+    """It is empty, and no visit waits for it."""
+    start(connection, "echo out; echo err >&2")
+    (home / "secret").write_text("canary")
+    (guard / "stdout").unlink()
+    if kind == "fifo":
+        os.mkfifo(guard / "stdout")
+    elif kind == "link":
+        (guard / "stdout").symlink_to(home / "secret")
+    else:
+        (guard / "stdout").mkdir()
+
+    report = attach(connection)
+
+    assert (report.state, report.stdout_bytes) == (RemoteState.EXITED, 0)
+    assert (report.stdout_head, report.stderr_head) == (b"", b"err\n")
+    assert runner.read(connection, KEY, "stdout", 0, 100) == b""
+    assert wait_until(lambda: not visitors(home))
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "file"])
+def test_a_directory_that_was_replaced_is_left_alone(connection, guard, home, kind):
+    """Nothing is read, believed, started or removed through it."""
+    start(connection, "echo canary")
+    moved = guard.rename(home / "moved")
+    files = {path.name for path in moved.iterdir()}
+    if kind == "file":
+        guard.touch()
+    else:
+        guard.symlink_to(moved if kind == "link" else home / "nowhere")
+
+    reports = [
+        attach(connection),
+        forbid(connection),
+        start(connection, f"touch {home}/twice"),
+    ]
+
+    for report in reports:
+        assert report.state is RemoteState.LOST
+        assert report.reason == "its directory was replaced"
+        assert (report.stdout_bytes, report.stdout_head) == (0, b"")
+    with pytest.raises(ProtocolError, match="no such output"):
+        runner.read(connection, KEY, "stdout", 0, 10)
+    assert not runner.clean(connection, KEY)
+    assert {path.name for path in moved.iterdir()} == files
+    assert guard.is_symlink() == (kind != "file")
+    assert not (home / "twice").exists()
+
+
+def test_a_visit_ends_with_its_connection(connect, guard, home):
+    """Who waited for a command leaves nothing on the host but the command."""
+    waiting = connect()
+    start(waiting, "exec sleep 60", wait_s=0)
+    before = wait_until(
+        # The command and its time-out.
+        lambda: sum(map(is_sleep, found := visitors(home))) == 2 and found
+    )
+    with ThreadPoolExecutor(1) as pool:
+        report = pool.submit(attach, waiting, wait_s=25)
+        wait_until(lambda: visitors(home) - before)
+        waiting.close()
+        assert report.exception()
+
+    wait_until(lambda: visitors(home) <= before, timeout_s=5)
+    assert attach(connect(), wait_s=0).state is RemoteState.RUNNING
+    os.kill(int(state_file(guard, "group").name.split(".")[1]), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "exit.0.999999999999999.1",
+        "exit.0.999999999999999.999999999999998",
+        "exit.256.200.100",
+        "exit.0.100.200",
+        "exit.-1.200.100",
+        "exit.0.200",
+        "exit.0",
+    ],
+)
+def test_numbers_that_cannot_be_are_not_believed(connection, guard, name):
+    """Whatever somebody has made of the record."""
+    start(connection, "true")
+    state_file(guard, "exit").rename(guard / name)
+
+    with pytest.raises(ProtocolError):
+        attach(connection)
+
+
+def test_an_end_before_a_reboot_is_believed(connection, guard):
+    """The uptime of that boot may be later than now; the end is not in the future."""
+    start(connection, "true")
+    state_file(guard, "exit").rename(guard / "exit.3.99999999900.99999999000")
+
+    report = attach(connection)
+
+    assert (report.state, report.exit_code) == (RemoteState.EXITED, 3)
+    assert report.duration_s == report.age_s == 9
+
+
 def test_a_missing_home_is_told_before_anything_starts(connection, home):
     """No home, no command."""
     home.rmdir()
@@ -512,6 +694,18 @@ def test_what_no_host_can_run_is_refused(changes):
         % (MARKER, MARKER),
         MARKER + b" report exited 1 9999999999 0 1 2 3 0 0 - -\n",
         MARKER + b" fail \xff\x1b[2J\n",
+        *(
+            b"%b report %b\n%b stderr\n%b end\n" % (MARKER, numbers, MARKER, MARKER)
+            for numbers in (
+                b"exited 0 256 0 1 2 3 0 0 - -",
+                b"exited 0 0 0 2 1 3 0 0 - -",
+                b"exited 0 0 0 - 2 3 0 0 - -",
+                b"exited 0 0 0 1 1000000000000 3 0 0 - -",
+                b"exited 0 0 0 1 2 1000000000000 0 0 - -",
+                b"running 0 - 0 4 - 3 0 0 - -",
+                b"lost 0 - 0 999999999999999 - 3 0 0 - died",
+            )
+        ),
     ],
 )
 def test_an_answer_without_sense_is_a_protocol_error(stdout):

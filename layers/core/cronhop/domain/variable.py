@@ -24,7 +24,8 @@ def check_variable(name: str, field: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise Invalid(
-            field, "a variable's name has letters, digits and _, at most 100 of them"
+            field,
+            "a variable's name is at most 100 letters, digits and _, no digit first",
         )
     if _KEPT.fullmatch(name):
         raise Invalid(field, "shells or cronhop keep this name for themselves")

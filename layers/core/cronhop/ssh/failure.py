@@ -79,12 +79,12 @@ def explain(
 
     `head` is what the server sent first; `is_alive` tells a login that was refused
     from one during which the connection broke. No byte of the peer comes into the
-    message unbounded or unprintable.
+    message: it may be any service, of a network that the user cannot look into.
     """
     is_lost = isinstance(error, EOFError | OSError) or str(error).startswith(_LOST)
     if phase is Phase.HANDSHAKE:
         if head and not head.startswith((b"SSH-", *_DROPPED)) and b"\nSSH-" not in head:
-            return ProtocolError(f"not an SSH server: it says {quote(head)}")
+            return ProtocolError("no SSH server answers there")
         if is_lost or str(error).startswith("Error reading SSH protocol banner"):
             return Busy("the server dropped the connection before the handshake")
     if isinstance(error, OSError):

@@ -89,7 +89,8 @@ class Report:
     | exit_code                 | as a shell's `$?`: 128 + n for signal n        |
     | timed_out                 | the command's time-out struck                  |
     | duration_s                | from start to end; None if not exited          |
-    | age_s                     | from start to now; None if not known           |
+    | age_s                     | from start to now, as far as the host's uptime |
+    |                           | tells: duration_s at least; None if not known  |
     | stdout_bytes, _stderr_    | sizes so far                                   |
     | stdout_head, stderr_head  | how they begin, when exited                    |
     | reason                    | in words, for `lost`                           |
@@ -114,7 +115,8 @@ _LOST: Final = {
     "rebooted": "host rebooted",
     "died": "runner died",
     "never_started": "never started: guard without pid",
-    "cleaned": "cleaned: its end was on record, and its files were removed",
+    "cleaned": "cleaned: its files were removed, or its start was forbidden",
+    "replaced": "its directory was replaced",
 }
 _NO_WORKDIR: Final = {
     "no_home": "HOME is not set",
@@ -125,6 +127,8 @@ _NO_WORKDIR: Final = {
     "no_proc": "the host has no /proc: it is no Linux",
     "no_printf": "the host's /bin/sh has neither printf nor print built in",
 }
+_MAX_CODE: Final = 255
+_MAX_UPTIME: Final = 10**12  # hundredths of a second: 300 years
 _REPORT: Final = re.compile(
     rb"(?P<state>[a-z]{1,20}) (?P<here>[01]) (?P<code>\d{1,3}|-) (?P<timed_out>[01]) "
     rb"(?P<started>\d{1,15}|-) (?P<ended>\d{1,15}|-) (?P<now>\d{1,15}) "
@@ -157,12 +161,29 @@ def attach(
     """Report like `start`, but never start anything.
 
     A guard that `clean` has emptied is `lost` with the reason "cleaned…": the end
-    was on record before, or `clean` would not have been asked for.
+    was on record before, or `clean` would not have been asked for. One that `forbid`
+    has made looks the same.
     """
     return _report(
         connection,
         ["attach", key, str(round(wait_s * 100)), str(inline_bytes)],
         wait_s=wait_s,
+        inline_bytes=inline_bytes,
+    )
+
+
+def forbid(connection: Connection, key: str, *, inline_bytes: int) -> Report:
+    """Ensure that a command which was not started never will be, and report.
+
+    `absent` means that the guard was free and is taken now: a start that is still on
+    its way will find it, and start nothing. That is told once; afterwards the guard
+    is `lost` with the reason "cleaned…". Any other state is reported as by `attach`,
+    without waiting. Raises `NoWorkdir` if the guard cannot be taken.
+    """
+    return _report(
+        connection,
+        ["forbid", key, str(inline_bytes)],
+        wait_s=0,
         inline_bytes=inline_bytes,
     )
 
@@ -176,8 +197,8 @@ def read(
 ) -> bytes:
     """Return at most `limit` bytes of a stream from `offset` on, b"" at its end.
 
-    `stream` is "stdout" or "stderr". Raises `ProtocolError` if there is no such
-    output on the host.
+    `stream` is "stdout" or "stderr". What is no regular file is empty. Raises
+    `ProtocolError` if there is no such output on the host.
     """
     if stream not in ("stdout", "stderr") or offset < 0 or limit < 0:
         raise ValueError("no such part of the output")
@@ -199,7 +220,8 @@ def read(
 def clean(connection: Connection, key: str) -> bool:
     """Remove an execution's files; the empty directory stays: it is the guard.
 
-    Returns False, and removes nothing, while the command may still run.
+    Returns False, and removes nothing, while the command may still run, and if the
+    directory was replaced.
     """
     marker, answer = _visit(connection, ["clean", key], timeout_s=_ANSWER_S, limit=0)
     words, _ = _frame(marker, answer)
@@ -321,15 +343,25 @@ def parse_report(marker: bytes, answer: Answer, *, inline_bytes: int) -> Report:
     }
     if state is RemoteState.EXITED and None in (number["code"], number["ended"]):
         raise _nonsense(answer)
+    started, ended, now = number["started"], number["ended"], number["now"]
+    if (
+        (number["code"] or 0) > _MAX_CODE
+        or max(started or 0, ended or 0, now or 0) >= _MAX_UPTIME
+        or (ended is not None and (started is None or started > ended))
+        or (state is RemoteState.RUNNING and (started or 0) > (now or 0))
+    ):
+        raise _nonsense(answer)
+    # An end that is later than now is of an earlier boot, whose uptime was longer.
+    duration_s, age_s = _seconds(started, ended), _seconds(started, now)
+    if duration_s is not None and age_s is not None:
+        age_s = max(duration_s, age_s)
     return Report(
         state=state,
         started_here=found["here"] == b"1",
         exit_code=number["code"],
         timed_out=found["timed_out"] == b"1",
-        duration_s=_seconds(number["started"], number["ended"]),
-        age_s=None
-        if state is RemoteState.LOST
-        else _seconds(number["started"], number["now"]),
+        duration_s=duration_s,
+        age_s=None if state is RemoteState.LOST else age_s,
         stdout_bytes=number["stdout"] or 0,
         stderr_bytes=number["stderr"] or 0,
         stdout_head=stdout,

@@ -6,7 +6,8 @@
 # [A-Za-z0-9_./-] and \0ooo for every other byte.
 #
 # One directory is one execution, $HOME/.cronhop/<key>. Its mkdir is the guard: who
-# makes it starts the command, everybody else attaches, now and for ever. In it:
+# makes it starts the command, everybody else attaches, now and for ever. Made empty
+# and read-only it forbids the start. In it:
 #
 #   command               the command's text
 #   stdout stderr         what it wrote
@@ -35,6 +36,7 @@ ch_visit() {
     case $ch_verb in
     start) ch_start "$@" ;;
     attach) ch_attach 0 "$@" ;;
+    forbid) ch_forbid "$@" ;;
     read) ch_read "$@" ;;
     clean) ch_clean ;;
     esac
@@ -71,8 +73,7 @@ ch_start() {
     shift 7
     ch_mask=$(umask)
     umask 077
-    [ -d "$HOME/.cronhop" ] || mkdir "$HOME/.cronhop"
-    if mkdir "$ch_dir"; then
+    if ch_guard; then
         if ! ch_write; then
             rm -f "$ch_dir/command" "$ch_dir/stdout" "$ch_dir/stderr" \
                 "$ch_dir/group" "$ch_dir/new.$ch_boot"
@@ -83,8 +84,33 @@ ch_start() {
         # supervisor without "&", which would leave SIGINT and SIGQUIT ignored.
         ch_feed "$@" | "$ch_setsid" "$ch_setsid" /bin/sh -s >/dev/null 2>&1
         ch_attach 1 "$ch_wait" "$ch_inline"
-    elif [ -d "$ch_dir" ]; then
-        ch_attach 0 "$ch_wait" "$ch_inline"
+    else
+        ch_unmade "$ch_wait" "$ch_inline"
+    fi
+}
+
+# Take the guard for good, and tell that it was free, or else attach without waiting.
+ch_forbid() {
+    ch_here=0 ch_inline=$1
+    umask 077
+    if ch_guard -m 500; then
+        ch_forget
+        ch_report
+    else
+        ch_unmade 0 "$ch_inline"
+    fi
+}
+
+# Make the guard, with what options of mkdir are given.
+ch_guard() {
+    [ -d "$HOME/.cronhop" ] || mkdir "$HOME/.cronhop"
+    mkdir "$@" "$ch_dir"
+}
+
+# Attach if the guard was there before; else tell why it cannot be made.
+ch_unmade() {
+    if [ -e "$ch_dir" ] || [ -L "$ch_dir" ]; then
+        ch_attach 0 "$@"
     elif [ ! -d "$HOME" ]; then
         ch_fail home_missing
     elif [ ! -w "$HOME" ] || { [ -e "$HOME/.cronhop" ] && [ ! -w "$HOME/.cronhop" ]; }; then
@@ -255,6 +281,8 @@ ch_attach() {
             ;;
         *) break ;;
         esac
+        # Noise, which ends the visit if the connection is closed.
+        echo || exit 0
         ch_sleep "${1:-0.25}"
         [ $# -eq 0 ] || shift
     done
@@ -266,23 +294,46 @@ ch_report() {
     echo
     echo "$ch_marker report $ch_state $ch_here $ch_code $ch_timed_out $ch_from $ch_to" \
         "$ch_now $(ch_size stdout) $(ch_size stderr) $ch_left $ch_reason"
-    [ "$ch_state" != exited ] || head -c "$ch_inline" "$ch_dir/stdout"
+    ch_head stdout
     echo "$ch_marker stderr"
-    [ "$ch_state" != exited ] || head -c "$ch_inline" "$ch_dir/stderr"
+    ch_head stderr
     echo "$ch_marker end"
 }
 
+ch_head() {
+    [ "$ch_state" != exited ] || ! ch_is_plain "$1" || head -c "$ch_inline" "$ch_dir/$1"
+}
+
 ch_size() {
-    if [ -s "$ch_dir/$1" ]; then
-        wc -c <"$ch_dir/$1"
+    if ch_is_plain "$1" && [ -s "$ch_dir/$1" ]; then
+        stat -c %s "$ch_dir/$1"
     else
         echo 0
     fi
 }
 
+# Whether a stream is a file: who opens a FIFO waits for ever, and a link may lead
+# anywhere.
+ch_is_plain() {
+    [ ! -L "$ch_dir" ] && [ -f "$ch_dir/$1" ] && [ ! -L "$ch_dir/$1" ]
+}
+
+# Whether something else is where the guard was, a link above all.
+ch_is_replaced() {
+    [ -L "$ch_dir" ] || { [ -e "$ch_dir" ] && [ ! -d "$ch_dir" ]; }
+}
+
+ch_forget() {
+    ch_state=absent ch_code=- ch_timed_out=0 ch_from=- ch_to=- ch_left=- ch_reason=-
+}
+
 # See what has become of the command.
 ch_look() {
-    ch_state=absent ch_code=- ch_timed_out=0 ch_from=- ch_to=- ch_left=- ch_reason=-
+    ch_forget
+    if ch_is_replaced; then
+        ch_state=lost ch_reason=replaced
+        return 0
+    fi
     [ -d "$ch_dir" ] || return 0
     # A name that changes during the scan may be missed, but only once.
     ch_scan
@@ -352,19 +403,20 @@ ch_is_cleaned() {
 }
 
 ch_read() {
-    [ -e "$ch_dir/$1" ] || ch_fail no_output
+    [ ! -L "$ch_dir" ] && { [ -e "$ch_dir/$1" ] || [ -L "$ch_dir/$1" ]; } ||
+        ch_fail no_output
     echo
     echo "$ch_marker data"
-    tail -c "+$2" "$ch_dir/$1" | head -c "$3"
+    ! ch_is_plain "$1" || tail -c "+$2" "$ch_dir/$1" | head -c "$3"
     echo "$ch_marker end"
 }
 
 # Remove the files. The directory stays, marked by its mode.
 ch_clean() {
     ch_look
-    case $ch_state in
-    running | starting) ch_answer=busy ;;
-    absent) ch_answer=done ;;
+    case $ch_state.$ch_reason in
+    running.* | starting.* | lost.replaced) ch_answer=busy ;;
+    absent.*) ch_answer=done ;;
     *)
         ch_answer=done
         rm -f "$ch_dir/command" "$ch_dir/stdout" "$ch_dir/stderr" "$ch_dir/group" \

@@ -1,0 +1,393 @@
+"""Runs that could stay open, or end wrongly: each ends as its command did."""
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from botocore.exceptions import ConnectionClosedError
+
+from cronhop.domain.credential import Secret
+from cronhop.domain.run import State, Stream
+from cronhop.domain.task import Script
+from cronhop.errors import (
+    Deadline,
+    OutputUnavailable,
+    ProtocolError,
+    SecretUnavailable,
+    Unreachable,
+)
+from cronhop.services import execute
+from cronhop.ssh import runner
+from cronhop.ssh.connection import Connection, Connections
+from cronhop.store import connection, runs, tasks
+from tests.sshd import LOOPBACK, wait_until
+from tests.world import SOME_HOST_KEY, Killed
+
+
+@pytest.fixture
+def server(world, sshd):
+    return world.add_server(sshd)
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """A file that a command waits for."""
+    return tmp_path / "gate"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Visits leave at once what is still running."""
+    monkeypatch.setattr(execute, "ATTACH_S", 0.05)
+
+
+def run_now(world, task):
+    return world.tasks.run(task.task_id, by="tester", now=world.clock())
+
+
+def waiting(gate, then="echo end"):
+    return f"until [ -e {gate} ]; do sleep 0.05; done; {then}"
+
+
+def go_on(world, run, *, hours, step=1):
+    """Tick and deliver hour by hour until the run has ended; return it."""
+    for _ in range(0, hours, step):
+        world.clock.move(hours=step)
+        world.tick()
+        world.deliver()
+        if runs.get(run.run_id).state.is_terminal:
+            break
+    return runs.get(run.run_id)
+
+
+def finished(world, run):
+    """Let the host end the command, then poll until the run has ended."""
+
+    def look():
+        with Connections(allowed=LOOPBACK) as connections:
+            execution = world.only_execution(run)
+            server = world.servers.get(execution.server_id)
+            host = connections.to(
+                server,
+                world.executor._secret(server.credential),
+                deadline=time.monotonic() + 20,
+            )
+            report = runner.attach(host, execution.key, wait_s=1, inline_bytes=1)
+        return report.state is runner.RemoteState.EXITED
+
+    wait_until(look)
+    return world.settle(run.run_id)
+
+
+def test_gate_never_ends_what_has_begun(world, server, monkeypatch):
+    """An executor that refuses late meets a run that another let through."""
+    task = world.add_task(server, cron="*/5 * * * *")
+    world.clock.now = task.next_run
+    world.tick()
+    ((message, _), *_) = world.messages()
+    pending = runs.get(message.run_id)
+    world.executor._pass_gate(pending)
+    world.tasks.change(
+        task.task_id,
+        replace(task.definition, enabled=False),
+        version=None,
+        by="tester",
+        now=world.clock(),
+    )
+
+    world.executor._pass_gate(pending)  # from what it read before
+
+    assert runs.get(message.run_id).state is State.RUNNING
+    assert world.settle(message.run_id).state is State.COMPLETED
+
+
+def test_one_blip_after_a_day_is_no_loss(world, server, gate, impatient, monkeypatch):
+    """A host is out of reach since it was last heard, not since the start."""
+    task = world.add_task(server, command=waiting(gate), timeout_s=7 * 86400)
+    run = run_now(world, task)
+    world.deliver()
+    assert go_on(world, run, hours=30).state is State.RUNNING
+
+    def to(*args, **kwargs):
+        raise Unreachable("connection reset")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connections, "to", to)
+        go_on(world, run, hours=1)
+    gate.touch()
+
+    assert finished(world, run).state is State.COMPLETED
+
+
+def test_host_without_sense_is_lost_after_a_day(world, server, monkeypatch):
+    """A login shell that answers nothing of ours does not hold the task for ever."""
+
+    def answer(*args, **kwargs):
+        raise ProtocolError("This account is currently not available.")
+
+    monkeypatch.setattr(Connection, "run", answer)
+    run = run_now(world, world.add_task(server))
+    world.deliver()
+
+    ended = go_on(world, run, hours=48)
+
+    assert ended.state is State.LOST
+    assert "not available" in ended.reason
+    assert tasks.get(run.task_id).active_run is None
+
+
+def test_secret_that_cannot_be_had_fails_in_time(world, server, monkeypatch):
+    """While Secrets Manager gives nothing, nothing is started, and that is said."""
+
+    def get(*args):
+        raise SecretUnavailable("ClientError")
+
+    monkeypatch.setattr(world.secrets, "get", get)
+    run = run_now(world, world.add_task(server, start_deadline_s=600))
+    world.deliver()
+
+    ended = world.settle(run.run_id)
+
+    assert ended.state is State.FAILED
+    assert "credential" in ended.reason
+
+
+def test_our_own_error_is_no_start(world, sshd, monkeypatch):
+    """A bug before the host is reached leaves the run as it was."""
+    server = world.add_server(sshd, host_keys=(SOME_HOST_KEY,))
+    run = run_now(world, world.add_task(server))
+    ((message, _),) = world.messages()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.secrets, "get", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            world.handle(message)
+
+    ended = world.settle(run.run_id)
+
+    assert ended.state is State.FAILED
+    assert ended.reason.startswith("host_key")
+
+
+def test_lost_answer_of_a_claim_is_no_start(world, sshd):
+    """A claim that the client repeats is one claim."""
+    server = world.add_server(sshd, host_keys=(SOME_HOST_KEY,))
+    lost = []
+
+    def lose(request=None, event_name="", **kwargs):
+        is_claim = event_name.endswith("UpdateItem") and b"lease_until" in request.body
+        if is_claim and not lost:
+            lost.append(event_name)
+            raise ConnectionClosedError(endpoint_url="moto")
+
+    client = connection._state["connection"].client
+    client.meta.events.register_last("before-send", lose)
+    run = run_now(world, world.add_task(server))
+    world.deliver()
+
+    assert lost
+    ended = runs.get(run.run_id)
+    assert ended.state is State.FAILED
+    assert ended.reason.startswith("host_key")
+
+
+def test_late_script_starts_nothing_after_the_end(world, server, tmp_path, monkeypatch):
+    """Who says that nothing was started takes the guard first."""
+    marks = tmp_path / "marks"
+    task = world.add_task(server, command=f"echo x >> {marks}", start_deadline_s=60)
+    sent = []
+    real = Connection.run
+
+    def stalled(self, script, **kwargs):
+        if not sent:
+            sent.append((script, kwargs))
+            raise Unreachable("reset")  # the host has it all, and sleeps
+        return real(self, script, **kwargs)
+
+    monkeypatch.setattr(Connection, "run", stalled)
+    run = run_now(world, task)
+    world.deliver()
+    world.clock.move(seconds=90)
+    ended = world.settle(run.run_id)
+    assert ended.state is State.FAILED
+    assert "reset" in ended.reason
+
+    script, kwargs = sent[0]
+    with Connections(allowed=LOOPBACK) as connections:
+        host = connections.to(
+            server,
+            world.executor._secret(server.credential),
+            deadline=time.monotonic() + 20,
+        )
+        answer = real(host, script, **kwargs)  # it wakes up
+
+    assert b" report lost " in answer.stdout
+    assert not marks.exists()
+
+
+def test_command_that_removes_its_directory_is_lost(world, server):
+    """It ran, so it is not said that it did not."""
+    task = world.add_task(server, command='rm -rf "$HOME/.cronhop/$CRONHOP_EXECUTION"')
+
+    ended = world.settle(run_now(world, task).run_id)
+
+    assert ended.state is State.LOST
+
+
+@pytest.mark.parametrize("what", ["host", "bucket"])
+def test_output_is_fetched_from_visit_to_visit(world, server, sshd, monkeypatch, what):
+    """The outcome does not wait for it; each visit goes on where the last ended."""
+    left = [5]
+
+    def failing(real, error):
+        def call(*args, **kwargs):
+            left[0] -= 1
+            if left[0] < 0:
+                raise error
+            return real(*args, **kwargs)
+
+        return call
+
+    if what == "host":
+        read = failing(runner.read, Deadline("the time for this visit is over"))
+        monkeypatch.setattr(runner, "read", read)
+    else:
+        keep = failing(world.executor._output.keep, OutputUnavailable("ClientError"))
+        monkeypatch.setattr(world.executor._output, "keep", keep)
+    run = run_now(world, world.add_task(server, command="seq 400000"))
+    world.deliver()
+
+    ended = runs.get(run.run_id)
+    assert ended.state is State.COMPLETED
+    first = world.output(ended, Stream.STDOUT, limit=10_000_000)
+    assert not first.complete
+    assert 0 < first.next_offset < first.total_bytes
+    for _ in range(5):
+        left[0] = 5
+        world.clock.move(minutes=20)
+        world.tick()
+        world.deliver()
+
+    expected = "".join(f"{number}\n" for number in range(1, 400001)).encode()
+    page = world.output(ended, Stream.STDOUT, limit=10_000_000)
+    assert page.complete
+    assert page.data == expected
+    execution = world.only_execution(ended)
+    assert execution.next_poll is None
+    assert list((sshd.home / ".cronhop" / execution.key).iterdir()) == []
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed"])
+def test_output_with_a_changed_secret_is_withheld(
+    world, server, gate, impatient, change
+):
+    """What nobody can mask any more is not kept; the outcome is."""
+    world.credentials.create(
+        "pw", Secret(password="hunter22"), by="tester", now=world.clock()
+    )
+    spec = Script(command=waiting(gate, 'echo "$P"; exit 3'), secrets={"P": "pw"})
+    task = world.add_task(server, spec=spec)
+    run = run_now(world, task)
+    world.deliver()
+    world.clock.move(seconds=1)
+    if change == "replaced":
+        other = Secret(password="other-pw")
+        world.credentials.replace("pw", other, version=None, now=world.clock())
+    else:
+        world.tasks.change(
+            task.task_id,
+            replace(task.definition, spec=Script(command="true")),
+            version=None,
+            by="tester",
+            now=world.clock(),
+        )
+        world.credentials.delete("pw", version=None)
+    gate.touch()
+
+    ended = finished(world, run)
+
+    assert ended.state is State.FAILED
+    assert ended.reason.startswith("exit code 3; output withheld")
+    page = world.output(ended, Stream.STDOUT)
+    assert (page.data, page.complete) == (b"", True)
+    assert "hunter22" not in world.dump()
+
+
+def test_death_after_the_outcome_leaves_no_files(world, server, sshd, monkeypatch):
+    """Somebody else cleans the host."""
+    run = run_now(world, world.add_task(server, command="echo hello"))
+
+    def die(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "clean", die)
+        with pytest.raises(Killed):
+            world.deliver()
+    go_on(world, run, hours=1)
+
+    for _ in range(5):
+        world.clock.move(minutes=1)
+        world.tick()
+        world.deliver()
+    execution = world.only_execution(run)
+    assert execution.next_poll is None
+    assert list((sshd.home / ".cronhop" / execution.key).iterdir()) == []
+
+
+def test_times_are_those_of_the_command(world, server, monkeypatch):
+    """However long it takes to collect, the command was as short as it was."""
+    real = execute.collect
+
+    def collect(*args):
+        world.clock.move(seconds=40)
+        return real(*args)
+
+    monkeypatch.setattr(execute, "collect", collect)
+    began = world.clock()
+    run = world.settle(run_now(world, world.add_task(server)).run_id)
+
+    execution = world.only_execution(run)
+    assert abs(execution.started_at - began) < timedelta(seconds=5)
+    assert abs(execution.finished_at - began) < timedelta(seconds=5)
+
+
+def test_replaced_credential_has_the_value_of_its_row(world, monkeypatch):
+    """Two replace it at once: one is told so, and the value is the other's."""
+    world.credentials.create("c", Secret(password="0"), by="x", now=world.clock())
+    real = world.secrets.add
+
+    def add(secret):
+        monkeypatch.setattr(world.secrets, "add", real)
+        other = Secret(password="winner")
+        world.credentials.replace("c", other, version=None, now=world.clock())
+        return real(secret)
+
+    monkeypatch.setattr(world.secrets, "add", add)
+    with pytest.raises(Exception, match="somebody else"):
+        world.credentials.replace(
+            "c", Secret(password="loser"), version=None, now=world.clock()
+        )
+
+    row = world.credentials.get("c")
+    assert world.secrets.get(row.secret_id).password == "winner"
+    assert row.version == 2
+
+
+def test_edit_while_the_tick_is_away_loses_no_slot(world, server):
+    """What was due before the edit is on record, whatever the new schedule says."""
+    task = world.add_task(server, cron="0 * * * *")
+    world.clock.now = task.next_run + timedelta(hours=2, minutes=1)
+    definition = replace(
+        task.definition, schedule=replace(task.definition.schedule, cron="30 * * * *")
+    )
+
+    world.tasks.change(
+        task.task_id, definition, version=None, by="x", now=world.clock()
+    )
+    world.deliver()
+
+    missed, newest = [run for run in world.all_runs() if run.slot <= world.clock()]
+    assert (missed.state, missed.missed_count) == (State.MISSED, 2)
+    assert newest.state is State.SKIPPED
+    assert "superseded" in newest.reason
