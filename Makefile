@@ -26,16 +26,18 @@ help: ## say what can be made
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) \
 	  | while IFS="$$(printf '\t')" read -r name text; do printf '%-18s%s\n' "$$name" "$$text"; done
 
+# Debian's python3 has neither venv nor pip unless they are installed.
+$(TOOLS)/uv/bin/uv: BARE = $(or $(PYTHON),python3)
 $(TOOLS)/uv/bin/uv:
 	@echo "Fetching uv into .local/tools/uv"
 	@rm -rf $(TOOLS)/uv && mkdir -p $(TOOLS)
-	@python3 -m venv $(TOOLS)/uv >/dev/null 2>&1 \
+	@$(BARE) -m venv $(TOOLS)/uv >/dev/null 2>&1 \
 	  && $(TOOLS)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv \
+	  || { rm -rf $(TOOLS)/uv; $(BARE) -m pip --version >/dev/null 2>&1 && \
+	    $(BARE) -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/uv uv; } \
+	  || { rm -rf $(TOOLS)/uv; $(BARE) local/fetch_uv.py $@; } \
 	  || { rm -rf $(TOOLS)/uv; \
-	    python3 -m pip install --quiet --disable-pip-version-check --target $(TOOLS)/uv uv; } \
-	  || { rm -rf $(TOOLS)/uv; \
-	    echo "uv is not here, and python3 has neither a working venv nor pip to get it:" >&2; \
-	    echo "see https://docs.astral.sh/uv/getting-started/installation/" >&2; exit 1; }
+	    echo "See https://docs.astral.sh/uv/getting-started/installation/" >&2; exit 1; }
 
 setup: $(UV) ## make the environment that all else runs in
 	$(UV) sync --locked --all-extras

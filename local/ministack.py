@@ -75,7 +75,12 @@ class Ministack:
             )
         with step("Starting ministack"):
             self._clean()
-            self._process.start([program], env=self._environment(), cwd=self._directory)
+            self._process.start(
+                [program],
+                env=self._environment(),
+                cwd=self._directory,
+                umask=0o077,  # it keeps secrets in the clear
+            )
             self._wait()
         return True
 
@@ -87,7 +92,7 @@ class Ministack:
 
     def _environment(self) -> dict[str, str]:
         for name in ("state", "s3", "tmp"):
-            (self._directory / name).mkdir(parents=True, exist_ok=True)
+            (self._directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         return {name: os.environ[name] for name in KEPT if name in os.environ} | {
             "AUTH": "true",
             "BIND_HOST": "127.0.0.1",

@@ -27,10 +27,19 @@ class Background:
         self._pid_file = pid_file
 
     def start(
-        self, command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path
+        self,
+        command: Sequence[str | Path],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        umask: int = -1,
     ) -> None:
-        """Start it in a session of its own, so that it outlives the terminal."""
+        """Start it in a session of its own, so that it outlives the terminal.
+
+        Its umask is this process's, unless one is given.
+        """
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.touch(mode=0o600)
         with self.log.open("w") as output:
             child = subprocess.Popen(
                 [str(part) for part in command],
@@ -40,6 +49,7 @@ class Background:
                 env=env,
                 cwd=cwd,
                 start_new_session=True,
+                umask=umask,
             )
         _children[child.pid] = child
         self._pid_file.write_text(f"{child.pid} {_birth(child.pid)}\n")

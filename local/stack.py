@@ -33,7 +33,7 @@ DEFAULT_PORT = 4566
 LAST_PORT = 65_535
 HEALTH_S = 60  # seconds until the API must answer
 PARAMETERS_HERE = PARAMETERS | {
-    "AllowedNetworks": "127.0.0.0/8",  # the demo server is on this machine
+    "AllowedNetworks": "127.0.0.1/32",  # the demo server is on this machine
     "DeletionProtection": "false",
     "TlsOnly": "false",  # ministack speaks HTTP, and keeps to such policies
 }
@@ -55,9 +55,12 @@ class Stack:
 
         A stack keeps the port of its first start: its event sources know the queue
         by an address with a port. Raises Failed if another is asked for.
+
+        The folder is its owner's only: ministack keeps secrets there in the clear.
         """
         directory = Path(os.environ.get("CRONHOP_LOCAL") or SHARED).resolve()
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
         remembered = directory / "port"
         wanted = os.environ.get("CRONHOP_PORT", "")
         if not remembered.exists():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import httpx
 import pytest
 
 from local.sshd import Sshd
-from local.stack import Stack
+from local.stack import DEPLOY_BUCKET, Stack
 
 LISTENING = "0A"  # man 5 proc: TCP_LISTEN
 LOOPBACK = {
@@ -50,6 +52,48 @@ def test_the_login_is_for_its_owner_only(stack: Stack) -> None:
 
     assert path.stat().st_mode & 0o077 == 0
     assert json.loads(path.read_text())["api_url"] == stack.api_url
+
+
+def test_its_folder_is_for_its_owner_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is new, or has been there open to all."""
+    for folder in (tmp_path / "new", tmp_path / "there"):
+        if folder.name == "there":
+            folder.mkdir()
+            folder.chmod(0o755)
+        monkeypatch.setenv("CRONHOP_LOCAL", str(folder))
+        monkeypatch.delenv("CRONHOP_PORT", raising=False)
+
+        assert Stack.from_env().directory == folder
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_what_it_keeps_is_for_its_owner_only(stack: Stack, api: httpx.Client) -> None:
+    """ministack writes secrets in the clear, when it ends: nobody else reads them."""
+    secret = f"open-{secrets.token_hex(8)}"
+    body = {"name": "kept", "password": secret}
+    assert api.post("/v1/credentials", json=body).is_success
+    stack.client("s3").put_object(Bucket=DEPLOY_BUCKET, Key="kept", Body=b"kept")
+
+    stack.stop()
+    try:
+        kept = [
+            path
+            for name in ("state", "s3", "log/ministack.log")
+            for path in (stack.directory / name, *(stack.directory / name).rglob("*"))
+        ]
+        open_to_others = [path for path in kept if path.stat().st_mode & 0o077]
+        found = [
+            path
+            for path in kept
+            if path.is_file() and secret.encode() in path.read_bytes()
+        ]
+    finally:
+        stack.up()
+
+    assert open_to_others == []
+    assert found
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="no /proc/net/tcp")

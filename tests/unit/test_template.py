@@ -82,6 +82,7 @@ TEMPLATE = template.load()
 RESOURCES = TEMPLATE["Resources"]
 FUNCTIONS = template.resources("AWS::Serverless::Function")
 QUEUES = template.resources("AWS::SQS::Queue")
+QUEUE_POLICIES = template.resources("AWS::SQS::QueuePolicy")
 ROLES = template.resources("AWS::IAM::Role")
 TABLE_PROPERTIES = {
     properties["TableName"]["Fn::Sub"].removeprefix("${AWS::StackName}-"): properties
@@ -224,13 +225,44 @@ def test_what_nobody_can_handle_ends_in_the_dead_letter_queue() -> None:
 def test_queues_and_bucket_are_encrypted_and_private() -> None:
     """At rest, and on the way unless an emulator cannot."""
     bucket = RESOURCES["OutputBucket"]["Properties"]
-    policies = json.dumps([RESOURCES["QueuePolicy"], RESOURCES["OutputBucketPolicy"]])
+    policies = json.dumps([QUEUE_POLICIES, RESOURCES["OutputBucketPolicy"]])
 
     assert all(queue["SqsManagedSseEnabled"] for queue in QUEUES.values())
     assert bucket["BucketEncryption"]
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
-    assert policies.count('"aws:SecureTransport": "false"') == 2
+    assert policies.count('"aws:SecureTransport": "false"') == len(QUEUES) + 1
     assert TEMPLATE["Parameters"]["TlsOnly"]["Default"] == "true"
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_a_queue_has_a_policy_of_its_own(queue: str) -> None:
+    """SQS refuses a policy that names another queue, or more than one resource."""
+    policy = QUEUE_POLICIES[f"{queue}Policy"]
+    given = policy["PolicyDocument"]["Statement"]
+    statements = [each["Fn::If"][1] if "Fn::If" in each else each for each in given]
+    sids = {statement["Sid"] for statement in statements}
+
+    assert len(QUEUE_POLICIES) == len(QUEUES)
+    assert policy["Queues"] == [{"Ref": queue}]
+    for statement in statements:
+        assert statement["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
+    assert ("UndeliveredTicks" in sids) == (queue == "TickDeadLetterQueue")
+
+
+def test_a_policy_has_a_statement_without_tls() -> None:
+    """A policy that would hold nothing but TlsOnly is not made without it."""
+    for name, resource in RESOURCES.items():
+        if resource["Type"] in {"AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy"}:
+            statements = resource["Properties"]["PolicyDocument"]["Statement"]
+            always = [each for each in statements if "Fn::If" not in each]
+            only_tls = [each["Sid"] for each in always] == ["TlsOnly"]
+            assert always, name
+            assert resource.get("Condition") == ("HasTls" if only_tls else None), name
+
+
+def test_a_first_deployment_can_be_rolled_back() -> None:
+    """Protected tables would stop that: protection is turned on afterwards."""
+    assert TEMPLATE["Parameters"]["DeletionProtection"]["Default"] == "false"
 
 
 def test_output_is_kept_thirty_days_longer_than_its_run() -> None:
