@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 
 from local.build import build
-from local.demo import show, sshd_of
 from local.progress import Failed
 from local.stack import Stack
 from local.tools import PINS, tool
@@ -16,6 +15,8 @@ from local.tools import PINS, tool
 
 def up() -> None:
     """bring the stack up and run a first task"""
+    from local.demo import show  # noqa: PLC0415  it costs a second, `token` none
+
     began = time.monotonic()
     stack = Stack.from_env()
     stack.up()
@@ -25,6 +26,8 @@ def up() -> None:
 
 def down() -> None:
     """end the stack; its state is kept"""
+    from local.demo import sshd_of  # noqa: PLC0415
+
     stack = Stack.from_env()
     stack.stop()
     sshd_of(stack).stop()
@@ -32,6 +35,8 @@ def down() -> None:
 
 def reset() -> None:
     """end the stack and forget its state"""
+    from local.demo import sshd_of  # noqa: PLC0415
+
     stack = Stack.from_env()
     sshd_of(stack).stop()
     stack.reset()

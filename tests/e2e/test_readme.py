@@ -77,11 +77,19 @@ def test_its_curl_lines_work_as_pasted(printed: str, stack: Stack) -> None:
 
 def test_a_first_task_with_curl(printed: str, stack: Stack) -> None:
     """The README's commands make a task, run it and read what it wrote."""
+    sshd = demo.sshd_of(stack)
+    key = stack.directory / "own-key"
+    key.write_text(sshd.private_key)
+    own = f"KEY={key} HOST={sshd.host} PORT={sshd.port} LOGIN={sshd.username}"
     commands = blocks("A first task with curl")
     commands = commands.replace(".local/stack.json", f"{stack.directory}/stack.json")
+    commands, replaced = re.subn(r"^KEY=.*$", own, commands, flags=re.MULTILINE)
+    assert replaced == 1
 
     output = bash(commands, stack)
 
     assert '"state": "completed"' in output
     assert "dumping as app" in output
     assert "correct horse" not in output
+    server = json.loads(output.splitlines()[-1])
+    assert (server["name"], server["status"]) == ("web-1", "enabled")

@@ -254,6 +254,7 @@ def test_unreachable_host_is_waited_out(world, sshd, starts):
     assert waiting.state is State.PENDING
     assert waiting.reason.startswith("unreachable: ")
     assert waiting.first_visit is None
+    assert runs.get(first.run_id).reason == waiting.reason
     move(world, server, port=sshd.port)
     assert world.settle(first.run_id).state is State.COMPLETED
     assert starts.count == 1

@@ -32,6 +32,9 @@ def parse_host_key(line: str) -> tuple[str, bytes]:
     if len(words) < 2 or "\n" in line.strip():  # noqa: PLR2004  # type and blob
         raise Invalid("host_keys", "write each key as 'ssh-ed25519 AAAA…'")
     key_type, encoded = words[0], words[1]
+    if key_type not in KEY_TYPES and encoded in KEY_TYPES:
+        # As ssh-keyscan and known_hosts have it.
+        raise Invalid("host_keys", f"leave out the host name before {encoded}")
     if key_type not in KEY_TYPES:
         known = ", ".join(KEY_TYPES)
         raise Invalid("host_keys", f"the key's type is none of {known}")

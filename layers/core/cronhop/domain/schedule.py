@@ -476,7 +476,9 @@ def _zone(name: str) -> ZoneInfo:
             if len(name) <= TIMEZONE_MAX_LENGTH
             else []
         )
-        advice = similar[0] if similar else "an IANA name such as Europe/Berlin or UTC"
+        # A place, never another offset: `GMT+0` is no advice for `GMT+1`.
+        is_place = bool(similar) and "/" in similar[0] and "Etc/" not in similar[0]
+        advice = similar[0] if is_place else "an IANA name such as Europe/Berlin or UTC"
         raise Invalid(
             "schedule.timezone",
             f"`{name[:TIMEZONE_MAX_LENGTH]}` is not a known zone; write {advice}",

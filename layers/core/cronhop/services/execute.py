@@ -433,6 +433,8 @@ class Executor:
                 reason=reason,
                 visited=visit.has_sent,
             )
+            if visit.run.reason != reason:
+                runs.note(execution.run_id, reason)
 
     def _come_back(
         self, visit: _Visit, definition: TaskDefinition, report: Report, now: datetime
@@ -467,6 +469,8 @@ class Executor:
             started_at=started_at,
             seen_at=now,
         )
+        if run.reason:
+            runs.note(run.run_id, None)
         check_at = started_at + whole + CHECK_MARGIN
         if run.check_at and run.check_at < check_at - CHECK_MARGIN:
             # Its polls look after the run from here; the check is for a lost one.

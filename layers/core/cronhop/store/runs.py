@@ -15,7 +15,7 @@ from pynamodb.models import Model
 
 from cronhop.domain.ids import id_time, last_id, shard_of
 from cronhop.domain.run import OPEN_STATES, Run, State, Trigger
-from cronhop.store.attributes import InstantAttribute
+from cronhop.store.attributes import InstantAttribute, set_or_remove
 from cronhop.store.connection import put, retention_s, shards, table, update
 from cronhop.store.page import Page
 
@@ -184,13 +184,22 @@ def _end(
         RunRow(run_id=run_id),
         actions=[
             RunRow.state.set(state.value),
-            RunRow.reason.set(reason) if reason else RunRow.reason.remove(),
+            *set_or_remove((RunRow.reason, reason)),
             RunRow.finished_at.set(now),
             RunRow.ttl.set(_ttl(now)),
             RunRow.open_shard.remove(),
             RunRow.check_at.remove(),
         ],
         condition=condition,
+    )
+
+
+def note(run_id: str, reason: str | None) -> None:
+    """Record why an open run waits, None: it does not wait any more."""
+    update(
+        RunRow(run_id=run_id),
+        actions=set_or_remove((RunRow.reason, reason)),
+        condition=_IS_OPEN,
     )
 
 
