@@ -277,6 +277,57 @@ def test_output_is_fetched_from_visit_to_visit(world, server, sshd, monkeypatch,
     assert list((sshd.home / ".cronhop" / execution.key).iterdir()) == []
 
 
+def test_output_that_never_comes_is_given_up(world, server, monkeypatch):
+    """After a day what is kept is all there is, and readers are told so."""
+
+    def read(*args, **kwargs):
+        raise Deadline("the time for this visit is over")
+
+    monkeypatch.setattr(runner, "read", read)
+    run = run_now(world, world.add_task(server, command="seq 400000"))
+    world.deliver()
+    assert runs.get(run.run_id).state is State.COMPLETED
+    for _ in range(30):
+        world.clock.move(hours=1)
+        world.tick()
+        world.deliver()
+
+    page = world.output(run, Stream.STDOUT)
+    assert (page.data, page.complete) == (b"", True)
+    assert page.truncated_bytes == page.total_bytes
+    assert world.only_execution(run).next_poll is None
+
+
+def test_duplicates_do_not_tear_the_output(world, server, monkeypatch):
+    """While one fetches what is left, another message for it is dropped."""
+    left = [3]
+    real = runner.read
+
+    def read(*args, **kwargs):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Deadline("the time for this visit is over")
+        if len(polls) == 1:
+            world.handle(polls.pop())  # the same message, in the middle of it
+        return real(*args, **kwargs)
+
+    polls = []
+    monkeypatch.setattr(runner, "read", read)
+    run = run_now(world, world.add_task(server, command="seq 400000"))
+    world.deliver()
+    for _ in range(6):
+        world.clock.move(minutes=20)
+        world.tick()
+        for message, _ in world.messages():
+            left[0] = 3
+            polls[:] = [message]
+            world.handle(message)
+
+    expected = "".join(f"{number}\n" for number in range(1, 400001)).encode()
+    page = world.output(run, Stream.STDOUT, limit=10_000_000)
+    assert (page.complete, page.data == expected) == (True, True)
+
+
 @pytest.mark.parametrize("change", ["replaced", "removed"])
 def test_output_with_a_changed_secret_is_withheld(
     world, server, gate, impatient, change

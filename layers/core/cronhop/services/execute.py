@@ -204,7 +204,8 @@ class Executor:
             definition=tasks.get_version(run.task_id, run.task_version or 0),
         )
         if present.state.is_terminal:
-            if present.next_poll:
+            # Output is fetched by who has the lease, the rest may be done twice.
+            if present.next_poll and (execution or not present.uncollected):
                 self._bring_to_its_end(visit)
             return
         if execution is None:
@@ -299,9 +300,13 @@ class Executor:
         now = self._now()
         if report.state is RemoteState.EXITED:
             started_at = execution.started_at or _since(report, now)
-            collected = self._collect(
-                visit, definition, environment, report, connection
-            )
+            try:
+                collected = self._collect(
+                    visit, definition, environment, report, connection
+                )
+            except SecretUnavailable as exc:
+                self._cannot_visit(visit, f"credential: {exc}")
+                return
             outcome = replace(
                 _outcome(report, collected.note),
                 started_at=started_at,
@@ -534,7 +539,7 @@ class Executor:
             connection, execution.key, wait_s=0, inline_bytes=INLINE_BYTES
         )
         if report.state is not RemoteState.EXITED or definition is None:
-            return
+            return  # there is nothing more to be had
         collected = self._collect(visit, definition, None, report, connection)
         executions.keep_streams(
             execution,

@@ -213,12 +213,13 @@ def keep_streams(
 
 
 def settle(run_id: str, server_id: str) -> None:
-    """Record that everything which follows the outcome is done."""
+    """Record that nobody needs to come back: what is not kept by now never is."""
     update(
         ExecutionRow(run_id=run_id, server_id=server_id),
         actions=[
             ExecutionRow.poll_shard.remove(),
             ExecutionRow.next_poll.remove(),
+            ExecutionRow.uncollected.remove(),
         ],
         condition=ExecutionRow.next_poll.exists(),
     )
