@@ -229,19 +229,19 @@ class Connection:
 
     def _send(self, channel: Channel, unsent: memoryview) -> int:
         """Send what the window takes, end stdin behind the last byte of it."""
+        packet = unsent[:_PACKET_BYTES].tobytes()
         try:
-            sent = channel.send(unsent[:_PACKET_BYTES].tobytes())
+            sent = self._transport.write(
+                channel, packet, is_last=len(packet) == len(unsent)
+            )
         except TimeoutError:
             raise
         except OSError:
             if not self._transport.is_active():
                 raise
             sent = 0
-        if sent == 0:
-            return len(unsent)  # the other end is closed: stdout may tell why
-        if sent == len(unsent):
-            channel.shutdown_write()
-        return sent
+        # Closed: nothing more can be sent, and stdout may tell why.
+        return sent or len(unsent)
 
     @contextmanager
     def _translated(self, phase: Phase) -> Iterator[None]:

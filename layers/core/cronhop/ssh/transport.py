@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 import paramiko
-from paramiko.common import cMSG_CHANNEL_REQUEST
+from paramiko.common import cMSG_CHANNEL_DATA, cMSG_CHANNEL_REQUEST
 from paramiko.message import Message
 from paramiko.packet import Packetizer
 
@@ -69,6 +69,29 @@ class Transport(paramiko.Transport):
         message.add_boolean(True)  # else a refusal is not seen
         message.add_string(command)
         self._send_user_message(message)  # type: ignore[attr-defined]
+
+    def write(self, channel: paramiko.Channel, data: bytes, *, is_last: bool) -> int:
+        """Send what the channel's window takes; end its stdin behind the last byte.
+
+        Returns how many bytes were sent, 0 if the other end is closed. paramiko's
+        own `send` and `shutdown_write` make a message under the channel's lock and
+        send it after that, when the reader may have sent the goodbye already: sshd
+        ends the whole connection for a word to a channel that is gone.
+        """
+        with channel.lock:
+            size: int = channel._wait_for_send_window(len(data))  # type: ignore[attr-defined]  # noqa: SLF001
+            if size == 0:
+                return 0
+            message = Message()
+            message.add_byte(cMSG_CHANNEL_DATA)
+            message.add_int(channel.remote_chanid)
+            message.add_string(data[:size])
+            self._send_user_message(message)  # type: ignore[attr-defined]
+            if is_last and size == len(data):
+                end = channel._send_eof()  # type: ignore[attr-defined]  # noqa: SLF001
+                if end is not None:
+                    self._send_user_message(end)  # type: ignore[attr-defined]
+        return size
 
     def _parse_disconnect(self, m: Message) -> None:
         """Keep the reason code of the server's goodbye."""
