@@ -13,6 +13,7 @@ from aws_lambda_powertools.event_handler import Response
 from .problems import problem
 
 MAX_BODY_BYTES = 256 * 1024  # a command has 64 KiB at most, and JSON escapes it
+JSON = "application/json"
 MAX_DEPTH = 20  # of lists and objects in each other
 
 
@@ -32,10 +33,9 @@ def refused_body(event: dict[str, Any]) -> Response[str] | None:
         )
     headers = event.get("headers") or {}
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        return problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json"
-        )
+    if media_type != JSON:
+        return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send Content-Type: {JSON}")
+    headers["content-type"] = JSON  # Powertools minds capitals
     try:
         # RecursionError: nested beyond the stack. ValueError: also numbers of more
         # digits than Python reads.

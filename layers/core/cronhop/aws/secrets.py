@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import time
@@ -41,7 +42,12 @@ class Secrets:
 
     def remove(self, secret_id: str) -> None:
         """Ensure that the value is gone, for good after seven days."""
-        self._client.delete_secret(SecretId=secret_id, RecoveryWindowInDays=7)
+        gone = (
+            self._client.exceptions.ResourceNotFoundException,
+            self._client.exceptions.InvalidRequestException,  # marked already
+        )
+        with contextlib.suppress(*gone):
+            self._client.delete_secret(SecretId=secret_id, RecoveryWindowInDays=7)
 
     def get(self, secret_id: str) -> Secret:
         """Return the value under this id, kept for five minutes.

@@ -56,7 +56,7 @@ def collect(
     totals = {Stream.STDOUT: report.stdout_bytes, Stream.STDERR: report.stderr_bytes}
     kept = {Stream.STDOUT: execution.stdout, Stream.STDERR: execution.stderr}
     inline = {
-        stream: mask(heads[stream], secrets)
+        stream: mask(heads[stream][:total], secrets)
         for stream, total in totals.items()
         if total <= INLINE_BYTES
     }
@@ -100,18 +100,26 @@ def collect(
     )
 
 
-def withheld(report: Report) -> Collected:
-    """Return the record of output of which nothing may be kept."""
-    return Collected(
-        stdout=StreamRecord(
-            total_bytes=report.stdout_bytes, inline=not report.stdout_bytes
-        ),
-        stderr=StreamRecord(
-            total_bytes=report.stderr_bytes, inline=not report.stderr_bytes
-        ),
+def withheld(execution: Execution, report: Report) -> Collected:
+    """Return the record of output of which nothing more may be kept."""
+    return replace(
+        later(execution, report),
         complete=True,
         note="output withheld: a secret of the task was replaced while it ran",
     )
+
+
+def later(execution: Execution, report: Report) -> Collected:
+    """Return the record of output of which nothing more can be kept just now."""
+    return Collected(
+        stdout=execution.stdout or _nothing_of(report.stdout_bytes),
+        stderr=execution.stderr or _nothing_of(report.stderr_bytes),
+        complete=False,
+    )
+
+
+def _nothing_of(total: int) -> StreamRecord:
+    return StreamRecord(total_bytes=total, inline=total == 0)
 
 
 def _chunks(total: int) -> Iterator[Chunk]:

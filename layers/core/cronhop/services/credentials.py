@@ -94,7 +94,8 @@ class Credentials:
         if named := list(itertools.islice(users, 5)):
             raise Conflict(f"credential {name!r} is used by {', '.join(named)}")
         # First the row: from here on nobody can use it.
-        store.remove(credential)
+        if not store.remove(credential) and store.get(name):
+            raise Conflict("it is just being changed by somebody else")
         self.secrets.remove(credential.secret_id)
 
 

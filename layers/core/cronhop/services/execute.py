@@ -33,7 +33,7 @@ from cronhop.errors import (
     Unreachable,
 )
 from cronhop.observe import log
-from cronhop.services.collect import INLINE_BYTES, Collected, collect, withheld
+from cronhop.services.collect import INLINE_BYTES, Collected, collect, later, withheld
 from cronhop.ssh import runner
 from cronhop.ssh.connection import Connection, Connections
 from cronhop.ssh.runner import Job, RemoteState, Report
@@ -47,6 +47,7 @@ POLL_MIN_S, POLL_MAX_S = 60, 300  # about a tenth of the time it has run
 RETRY_S = 30  # a host that could not be used
 LOST_AFTER = timedelta(hours=24)  # nothing heard of a command for so long
 HOLD_TRIES = 5  # to be the run that others may not overlap
+REPLACE_MARGIN = timedelta(minutes=1)  # a request of the API takes half as long
 CHECK_MARGIN = timedelta(minutes=10)  # beyond the timeout of a command
 
 
@@ -238,6 +239,9 @@ class Executor:
             return
         try:
             environment, why_not = self._environment(visit, definition, is_overdue)
+            is_enabled = server.status is ServerStatus.ENABLED
+            if environment is not None and not is_enabled:
+                environment, why_not = None, "the server is disabled"
             connection = self._connect(visit, server)
         except SecretMissing as exc:
             self._cannot_visit(visit, f"credential: {exc}", permanent=True)
@@ -300,13 +304,9 @@ class Executor:
         now = self._now()
         if report.state is RemoteState.EXITED:
             started_at = execution.started_at or _since(report, now)
-            try:
-                collected = self._collect(
-                    visit, definition, environment, report, connection
-                )
-            except SecretUnavailable as exc:
-                self._cannot_visit(visit, f"credential: {exc}")
-                return
+            collected = self._collect(
+                visit, definition, environment, report, connection
+            )
             outcome = replace(
                 _outcome(report, collected.note),
                 started_at=started_at,
@@ -366,9 +366,12 @@ class Executor:
         """
         values = environment
         if environment is None or not report.started_here:
-            values = self._values_since(visit.run, definition)
+            try:
+                values = self._values_since(visit.run, definition)
+            except SecretUnavailable:
+                return later(visit.execution, report)
         if values is None:
-            return withheld(report)
+            return withheld(visit.execution, report)
         hidden = [values[name].encode() for name in definition.spec.secrets]
         return collect(
             visit.execution, report, connection, self._output, hidden, self._now()
@@ -384,8 +387,12 @@ class Executor:
         values = {}
         for variable, name in definition.spec.secrets.items():
             credential = credentials.get(name)
-            began = run.started_at or run.due
-            if credential is None or credential.updated_at > began:
+            if credential is None:
+                return None
+            # The first value has no other before it. A later one was written some
+            # time after the instant that its row bears.
+            replaced_by = credential.updated_at + REPLACE_MARGIN
+            if credential.version > 1 and replaced_by > (run.started_at or run.due):
                 return None
             try:
                 values[variable] = self._password(name)
@@ -496,14 +503,15 @@ class Executor:
         executions.finish(execution, outcome, now=now)
         ended = executions.get(execution.run_id, execution.server_id) or execution
         _follow(visit, ended, now)
-        if ended.uncollected and outcome.stdout and outcome.stderr:
-            executions.keep_streams(
-                execution,
-                outcome.stdout,
-                outcome.stderr,
-                next_poll=now + timedelta(seconds=RETRY_S),
-                now=now,
-            )
+        if ended.uncollected:
+            if ended.stdout and ended.stderr:
+                executions.keep_streams(
+                    execution,
+                    ended.stdout,
+                    ended.stderr,
+                    next_poll=now + timedelta(seconds=RETRY_S),
+                    now=now,
+                )
             return
         if connection:
             _clean(execution, connection)
@@ -526,7 +534,7 @@ class Executor:
             if connection:
                 _clean(execution, connection)
         except (RemoteError, SecretMissing, SecretUnavailable) as exc:
-            ended_at = execution.finished_at or now
+            ended_at = visit.run.finished_at or now
             if execution.uncollected and now - ended_at < LOST_AFTER:
                 self._leave_output(visit, str(exc))
                 return
@@ -549,6 +557,7 @@ class Executor:
             if collected.complete
             else self._now() + timedelta(seconds=RETRY_S),
             now=self._now(),
+            note=collected.note,
         )
         if not collected.complete:
             raise Unreachable("the output is not complete yet")

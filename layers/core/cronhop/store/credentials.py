@@ -81,13 +81,13 @@ def change(
             CredentialRow.updated_at.set(now),
             *set_or_remove((CredentialRow.fingerprint, fingerprint)),
         ],
-        condition=CredentialRow.version == old.version,
+        condition=CredentialRow.secret_id == old.secret_id,
     )
 
 
-def remove(credential: Credential) -> None:
-    """Ensure that this credential is gone; one made after it under its name stays."""
-    delete(
+def remove(credential: Credential) -> bool:
+    """Delete this credential; False if it has changed, or is gone already."""
+    return delete(
         CredentialRow(name=credential.name),
         condition=CredentialRow.secret_id == credential.secret_id,
     )

@@ -190,10 +190,13 @@ def keep_streams(
     *,
     next_poll: datetime | None,
     now: datetime,
+    note: str | None = None,
 ) -> None:
     """Record what is kept of an ended execution's output, and end the lease.
 
-    `next_poll` is when somebody comes back for the rest, None if there is none.
+    `next_poll` is when somebody comes back for the rest, None if there is none,
+    `note` is put to its reason. Nothing is recorded by who has lost the lease, or
+    when all is settled.
     """
     actions: list[Action] = [
         ExecutionRow.lease_until.set(now),
@@ -201,6 +204,9 @@ def keep_streams(
             (ExecutionRow.stdout, _plain(stdout)), (ExecutionRow.stderr, _plain(stderr))
         ),
     ]
+    if note:
+        reasons = [text for text in (execution.reason, note) if text]
+        actions.append(ExecutionRow.reason.set("; ".join(reasons)))
     if next_poll:
         actions.append(ExecutionRow.next_poll.set(next_poll))
     else:
@@ -208,7 +214,8 @@ def keep_streams(
     update(
         ExecutionRow(run_id=execution.run_id, server_id=execution.server_id),
         actions=actions,
-        condition=ExecutionRow.owner == execution.owner,
+        condition=(ExecutionRow.owner == execution.owner)
+        & ExecutionRow.uncollected.exists(),
     )
 
 
