@@ -668,3 +668,18 @@ def test_task_that_no_row_can_hold_is_refused(api, server):
     answer = api("POST", "/v1/tasks", raw=json.dumps(body, ensure_ascii=False))
 
     assert (answer.status, fields(answer)) == (400, ["spec"])
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/json", "Application/JSON; charset=UTF-8"]
+)
+def test_json_is_taken_in_any_spelling(api, media_type):
+    """A media type has no case, and may have parameters."""
+    answer = api(
+        "POST",
+        "/v1/credentials",
+        {"name": "a", "password": "b"},
+        headers={"content-type": media_type},
+    )
+
+    assert answer.status == 201

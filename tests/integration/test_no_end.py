@@ -1,7 +1,7 @@
 """Runs that could stay open, or end wrongly: each ends as its command did."""
 
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
@@ -9,8 +9,10 @@ from botocore.exceptions import ConnectionClosedError
 
 from cronhop.domain.credential import Secret
 from cronhop.domain.run import State, Stream
+from cronhop.domain.server import ServerDefinition, ServerStatus
 from cronhop.domain.task import Script
 from cronhop.errors import (
+    Conflict,
     Deadline,
     OutputUnavailable,
     ProtocolError,
@@ -21,7 +23,7 @@ from cronhop.services import execute
 from cronhop.ssh import runner
 from cronhop.ssh.connection import Connection, Connections
 from cronhop.store import connection, runs, tasks
-from tests.sshd import LOOPBACK, wait_until
+from tests.sshd import LOOPBACK, keypair, wait_until
 from tests.world import SOME_HOST_KEY, Killed
 
 
@@ -415,7 +417,7 @@ def test_replaced_credential_has_the_value_of_its_row(world, monkeypatch):
         return real(secret)
 
     monkeypatch.setattr(world.secrets, "add", add)
-    with pytest.raises(Exception, match="somebody else"):
+    with pytest.raises(Conflict):
         world.credentials.replace(
             "c", Secret(password="loser"), version=None, now=world.clock()
         )
@@ -442,3 +444,150 @@ def test_edit_while_the_tick_is_away_loses_no_slot(world, server):
     assert (missed.state, missed.missed_count) == (State.MISSED, 2)
     assert newest.state is State.SKIPPED
     assert "superseded" in newest.reason
+
+
+def create_password(world, name, value):
+    return world.credentials.create(
+        name, Secret(password=value), by="tester", now=world.clock()
+    )
+
+
+def limit_reads(monkeypatch, left):
+    """Let the host answer so many reads, as `left[0]` says."""
+    real = runner.read
+
+    def read(*args, **kwargs):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Deadline("the time for this visit is over")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(runner, "read", read)
+
+
+def test_withholding_leaves_what_was_kept(world, server, monkeypatch):
+    """What was masked while its secrets were known stays readable."""
+    create_password(world, "pw", "hunter22")
+    left = [5]
+    limit_reads(monkeypatch, left)
+    spec = Script(command="seq 400000", secrets={"P": "pw"})
+    run = run_now(world, world.add_task(server, spec=spec))
+    world.deliver()
+    before = world.output(run, Stream.STDOUT, limit=10_000_000)
+    world.clock.move(seconds=1)
+    other = Secret(password="other-pw")
+    world.credentials.replace("pw", other, version=None, now=world.clock())
+    left[0] = 100
+    for _ in range(4):
+        world.clock.move(minutes=7)
+        world.tick()
+        world.deliver()
+
+    page = world.output(run, Stream.STDOUT, limit=10_000_000)
+    assert len(before.data) > 1_000_000
+    assert page.data == before.data
+    execution = world.only_execution(run)
+    assert "withheld" in execution.reason
+    assert execution.next_poll is None
+
+
+def test_outcome_does_not_wait_for_secrets(world, server, gate, impatient, monkeypatch):
+    """While Secrets Manager is away, the exit code is on record, the output later."""
+    credential = create_password(world, "pw", "hunter22")
+    world.clock.move(minutes=5)
+    spec = Script(command=waiting(gate, 'echo "$P"'), secrets={"P": "pw"})
+    run = run_now(world, world.add_task(server, spec=spec))
+    world.deliver()
+    real = world.secrets.get
+
+    def get(secret_id):
+        if secret_id == credential.secret_id:
+            raise SecretUnavailable("ClientError")
+        return real(secret_id)
+
+    gate.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.secrets, "get", get)
+        ended = finished(world, run)
+        assert ended.state is State.COMPLETED
+        assert not world.output(ended, Stream.STDOUT).complete
+    for _ in range(4):
+        world.clock.move(minutes=7)
+        world.tick()
+        world.deliver()
+
+    page = world.output(ended, Stream.STDOUT)
+    assert (page.data, page.complete) == (b"********\n", True)
+
+
+def test_disabled_server_starts_nothing_after_a_lost_start(
+    world, server, tmp_path, monkeypatch
+):
+    """However often it was visited before."""
+    marks = tmp_path / "marks"
+    run = run_now(world, world.add_task(server, command=f"echo x >> {marks}"))
+
+    def reset(*args, **kwargs):
+        raise Unreachable("reset")  # nothing reached the host
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "run", reset)
+        world.deliver()
+    present = vars(world.servers.get(server.server_id))
+    names = [one.name for one in fields(ServerDefinition)]
+    definition = {name: present[name] for name in names}
+    definition["status"] = ServerStatus.DISABLED
+    world.servers.change(
+        server.server_id,
+        ServerDefinition(**definition),
+        version=None,
+        now=world.clock(),
+    )
+
+    ended = world.settle(run.run_id)
+
+    assert ended.state is State.FAILED
+    assert "disabled" in ended.reason
+    assert not marks.exists()
+
+
+def test_replacing_never_reaches_a_new_credential(world, monkeypatch):
+    """One that was removed and made anew meanwhile keeps its own value."""
+    create_password(world, "c", "old")
+    real = world.secrets.add
+    key, _ = keypair()
+
+    def add(secret):
+        monkeypatch.setattr(world.secrets, "add", real)
+        world.credentials.delete("c", version=None)
+        new = Secret(private_key=key)
+        world.credentials.create("c", new, by="x", now=world.clock())
+        return real(secret)
+
+    monkeypatch.setattr(world.secrets, "add", add)
+    with pytest.raises(Conflict):
+        world.credentials.replace(
+            "c", Secret(password="new"), version=1, now=world.clock()
+        )
+
+    row = world.credentials.get("c")
+    assert world.secrets.get(row.secret_id).private_key == key
+
+
+def test_lost_answer_of_a_removal_is_no_error(world):
+    """A secret that is marked for deletion already is removed."""
+    create_password(world, "c", "old")
+    lost = []
+
+    def lose(event_name="", **kwargs):
+        if event_name.endswith("DeleteSecret") and not lost:
+            lost.append(event_name)
+            raise ConnectionClosedError(endpoint_url="moto")
+
+    world.secrets._client.meta.events.register_last("before-send", lose)
+    replaced = world.credentials.replace(
+        "c", Secret(password="new"), version=1, now=world.clock()
+    )
+
+    assert lost
+    assert world.secrets.get(replaced.secret_id).password == "new"
