@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from cronhop.domain.credential import Secret
+from cronhop.domain.private_key import MAX_CHARACTERS
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import ServerDefinition, ServerStatus
 from cronhop.domain.task import (
@@ -103,7 +104,9 @@ class _Body(BaseModel):
 class SecretBody(_Body):
     """The value of a credential: a private key, or a password."""
 
-    private_key: Annotated[str, StringConstraints(max_length=16384)] | None = None
+    private_key: Annotated[str, StringConstraints(max_length=MAX_CHARACTERS)] | None = (
+        None
+    )
     passphrase: Annotated[str, StringConstraints(max_length=1024)] | None = None
     password: (
         Annotated[

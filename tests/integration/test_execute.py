@@ -1,7 +1,11 @@
 """Executions on a real sshd: one start, one outcome, all of the output."""
 
+import os
+import signal
+from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +80,20 @@ def test_timeout_ends_the_command(world, server):
 
     assert run.state is State.TIMEOUT
     assert world.output(run, Stream.STDOUT).data == b"before\n"
+
+
+def test_what_outlives_the_timeout_is_said(world, server, sshd):
+    """A process that left the command's group is not killed, but counted."""
+    command = "setsid sleep 30 & wait"
+    run = run_command(world, server, command, timeout_s=1, kill_grace_s=1)
+
+    assert run.state is State.TIMEOUT
+    assert run.reason == "ended by its timeout; 1 of its processes outlived it"
+    key = world.only_execution(run).key
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"CRONHOP_EXECUTION={key}".encode() in environ.read_bytes():
+                os.kill(int(environ.parent.name), signal.SIGKILL)
 
 
 def test_environment_and_secrets_reach_the_command(world, server):

@@ -6,17 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-TABLES = (
-    "servers",
-    "tasks",
-    "task_versions",
-    "task_targets",
-    "runs",
-    "executions",
-    "credentials",
-    "audit",
-)
-
 
 class SettingsError(Exception):
     """The environment lacks a setting or holds one that cannot be read."""

@@ -632,6 +632,8 @@ def _outcome(report: Report, note: str | None) -> Outcome:
     """Return how the command ended, without its output; `note` is on that."""
     if report.timed_out:
         state, reason = State.TIMEOUT, "ended by its timeout"
+        if report.escaped:
+            reason += f"; {report.escaped} of its processes outlived it"
     elif report.exit_code == 0:
         state, reason = State.COMPLETED, None
     else:
