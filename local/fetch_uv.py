@@ -1,8 +1,8 @@
-"""Fetch uv from PyPI where python3 has neither venv nor pip: `fetch_uv.py TARGET`.
+"""Fetch uv where python3 has neither venv nor pip: `fetch_uv.py TARGET`.
 
 Debian's python3 comes without both. This runs under such a bare one: it needs the
-standard library only, and nothing else of this folder. An index other than PyPI is
-taken from the variables that uv and pip take it from.
+standard library only, and nothing else of this folder. The index is that of
+the variables that uv and pip take it from, else the one that uv.lock was made with.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 from urllib.request import Request, urlopen
 
 VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
-PYPI = "https://pypi.org/simple"
+LOCK = Path(__file__).parents[1] / "uv.lock"
 JSON = "application/vnd.pypi.simple.v1+json"
 # Not every mirror has the JSON form.
 ACCEPT = f"{JSON}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
@@ -54,7 +54,7 @@ class Links(HTMLParser):
 def main() -> None:
     """Fetch the newest uv for this machine. Raises Failed if that cannot be."""
     target = Path(sys.argv[1])
-    given = next(filter(None, map(os.environ.get, VARIABLES)), PYPI)
+    given = next(filter(None, map(os.environ.get, VARIABLES)), None) or of_lock()
     index = re.sub(r"^[\w.-]+=", "", given)  # uv's own variable may name its index
     page = f"{index.rstrip('/')}/uv/"
     name, (url, digest) = newest(wheels(*get(page, page)))
@@ -71,6 +71,16 @@ def main() -> None:
     part.replace(target)
 
 
+def of_lock() -> str:
+    """Return the index that the project's packages come from."""
+    found = re.search(
+        r'^source = \{ registry = "(https://[^"]+)" \}', LOCK.read_text(), re.M
+    )
+    if found is None:
+        raise Failed(f"{LOCK.name} names no index.")
+    return found[1]
+
+
 def get(url: str, index: str) -> tuple[bytes, str]:
     """Return what is at a URL, and its type.
 
@@ -78,7 +88,7 @@ def get(url: str, index: str) -> tuple[bytes, str]:
     """
     parts, login = urlsplit(url), urlsplit(index)
     host = parts.netloc.rpartition("@")[2]
-    request = Request(  # noqa: S310  (the user's index, or PyPI)
+    request = Request(  # noqa: S310  (the user's index, or the lock's)
         parts._replace(netloc=host).geturl(), headers={"Accept": ACCEPT}
     )
     if login.username and host == login.netloc.rpartition("@")[2]:
