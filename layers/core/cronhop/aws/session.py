@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 CONFIG = Config(
     connect_timeout=1,
-    read_timeout=5,  # longer than DynamoDB's: an S3 chunk has 1 MiB
+    read_timeout=5,  # longer than DynamoDB's: a chunk of output has 256 KiB
     retries={"total_max_attempts": 4, "mode": "standard"},
     max_pool_connections=12,
 )
