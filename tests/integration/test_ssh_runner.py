@@ -189,7 +189,7 @@ def test_the_environment_arrives_and_is_nowhere_else(connection, home, guard):
     written = b"".join(
         path.read_bytes() + path.name.encode()
         for path in [*home.rglob("*")]
-        if path.is_file() and path.name != "stdout"
+        if path.is_file() and not path.name.startswith("stdout")
     )
     go.touch()
     report = attach(connection)
@@ -517,13 +517,13 @@ def test_a_stream_that_is_no_file_is_not_read(connection, guard, home, kind):
     """It is empty, and no visit waits for it."""
     start(connection, "echo out; echo err >&2")
     (home / "secret").write_text("canary")
-    (guard / "stdout").unlink()
+    (segment := state_file(guard, "stdout")).unlink()
     if kind == "fifo":
-        os.mkfifo(guard / "stdout")
+        os.mkfifo(segment)
     elif kind == "link":
-        (guard / "stdout").symlink_to(home / "secret")
+        segment.symlink_to(home / "secret")
     else:
-        (guard / "stdout").mkdir()
+        segment.mkdir()
 
     report = attach(connection)
 
@@ -683,27 +683,28 @@ def test_what_no_host_can_run_is_refused(changes):
         b"This account is currently not available.\n",
         MARKER,
         MARKER + b" report\n",
-        MARKER + b" report exited 1 0 0 1 2 3 0 0 - -\n",
+        MARKER + b" report exited 1 0 0 1 2 3 0:5:5:0:0:0 0:5:5:0:0:0 - -\n",
         MARKER
-        + b" report exited 1 - 0 1 2 3 0 0 - -\n%b stderr\n%b end\n" % (MARKER, MARKER),
-        MARKER
-        + b" report dancing 1 0 0 1 2 3 0 0 - -\n%b stderr\n%b end\n"
+        + b" report exited 1 - 0 1 2 3 0:5:5:0:0:0 0:5:5:0:0:0 - -\n%b stderr\n%b end\n"
         % (MARKER, MARKER),
         MARKER
-        + b" report exited 1 0 0 1 2 3 9 0 - -\nmuch too much%b stderr\n%b end\n"
+        + b" report dancing 1 0 0 1 2 3 0:5:5:0:0:0 0:5:5:0:0:0 - -\n%b stderr\n%b end\n"
         % (MARKER, MARKER),
-        MARKER + b" report exited 1 9999999999 0 1 2 3 0 0 - -\n",
+        MARKER
+        + b" report exited 1 0 0 1 2 3 1:5:5:0:9:0 0:5:5:0:0:0 - -\nmuch too much%b stderr\n%b end\n"
+        % (MARKER, MARKER),
+        MARKER + b" report exited 1 9999999999 0 1 2 3 0:5:5:0:0:0 0:5:5:0:0:0 - -\n",
         MARKER + b" fail \xff\x1b[2J\n",
         *(
             b"%b report %b\n%b stderr\n%b end\n" % (MARKER, numbers, MARKER, MARKER)
             for numbers in (
-                b"exited 0 256 0 1 2 3 0 0 - -",
-                b"exited 0 0 0 2 1 3 0 0 - -",
-                b"exited 0 0 0 - 2 3 0 0 - -",
-                b"exited 0 0 0 1 1000000000000 3 0 0 - -",
-                b"exited 0 0 0 1 2 1000000000000 0 0 - -",
-                b"running 0 - 0 4 - 3 0 0 - -",
-                b"lost 0 - 0 999999999999999 - 3 0 0 - died",
+                b"exited 0 256 0 1 2 3 0:5:5:0:0:0 0:5:5:0:0:0 - -",
+                b"exited 0 0 0 2 1 3 0:5:5:0:0:0 0:5:5:0:0:0 - -",
+                b"exited 0 0 0 - 2 3 0:5:5:0:0:0 0:5:5:0:0:0 - -",
+                b"exited 0 0 0 1 1000000000000 3 0:5:5:0:0:0 0:5:5:0:0:0 - -",
+                b"exited 0 0 0 1 2 1000000000000 0:5:5:0:0:0 0:5:5:0:0:0 - -",
+                b"running 0 - 0 4 - 3 0:5:5:0:0:0 0:5:5:0:0:0 - -",
+                b"lost 0 - 0 999999999999999 - 3 0:5:5:0:0:0 0:5:5:0:0:0 - died",
             )
         ),
     ],

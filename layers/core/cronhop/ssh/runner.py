@@ -22,6 +22,8 @@ from cronhop.ssh.connection import Answer, Connection
 from cronhop.ssh.failure import quote
 
 _KEY: Final = re.compile(r"[0-9A-Za-z-]{1,100}")
+_BLOCK_BYTES: Final = 8 * 1024  # runner.sh counts in these: mksh has 32 bits only
+_MAX_CAP_BYTES: Final = 1024**3
 _MAX_TIMEOUT_S: Final = 7 * 24 * 3600
 _INERT: Final = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-"
@@ -54,7 +56,11 @@ class Job:
     | environment  | added to the login's environment, as is `CRONHOP_EXECUTION`  |
     | timeout_s    | then TERM to the command's process group                     |
     | kill_grace_s | after TERM, then KILL                                        |
+    | cap_bytes    | of each stream that exceeds it, the first and the last half  |
+    |              | are kept at least, and the rest is counted                   |
 
+    On the host's disk a stream takes 11/8 of `cap_bytes` at most, but 88 KiB at least
+    are allowed for.
     Raises `Invalid` for what no host could run.
     """
 
@@ -63,6 +69,7 @@ class Job:
     environment: Mapping[str, str] = field(repr=False)
     timeout_s: int
     kill_grace_s: int = 10
+    cap_bytes: int = 10 * 1024 * 1024
 
     def __post_init__(self) -> None:
         _check_key(self.key)
@@ -72,6 +79,8 @@ class Job:
             raise Invalid("timeout_s", f"is not within 1 and {_MAX_TIMEOUT_S}")
         if not 0 <= self.kill_grace_s <= _MAX_TIMEOUT_S:
             raise Invalid("kill_grace_s", f"is not within 0 and {_MAX_TIMEOUT_S}")
+        if not 1 <= self.cap_bytes <= _MAX_CAP_BYTES:
+            raise Invalid("cap_bytes", f"is not within 1 and {_MAX_CAP_BYTES}")
         for name, value in self.environment.items():
             check_variable(name, f"environment.{name[:100]}")
             if "\0" in value:
@@ -91,7 +100,11 @@ class Report:
     | duration_s                | from start to end; None if not exited          |
     | age_s                     | from start to now, as far as the host's uptime |
     |                           | tells: duration_s at least; None if not known  |
-    | stdout_bytes, _stderr_    | sizes so far                                   |
+    | stdout_bytes, _stderr_    | sizes so far, with what was dropped            |
+    | stdout_kept, stderr_kept  | which parts are there: (first, end) of one or  |
+    |                           | two ranges; a third part is dropped between    |
+    | stdout_cut, stderr_cut    | the host's disk was full: more was written     |
+    |                           | than is counted                                |
     | stdout_head, stderr_head  | how they begin, when exited                    |
     | reason                    | in words, for `lost`                           |
     | escaped                   | processes that outlived the time-out           |
@@ -109,6 +122,10 @@ class Report:
     stderr_head: bytes
     reason: str | None
     escaped: int
+    stdout_kept: tuple[tuple[int, int], ...]
+    stderr_kept: tuple[tuple[int, int], ...]
+    stdout_cut: bool
+    stderr_cut: bool
 
 
 _LOST: Final = {
@@ -129,10 +146,11 @@ _NO_WORKDIR: Final = {
 }
 _MAX_CODE: Final = 255
 _MAX_UPTIME: Final = 10**12  # hundredths of a second: 300 years
+_SIZE: Final = rb"\d{1,6}:\d:\d{1,10}:\d{1,9}:\d{1,10}:[01]"
 _REPORT: Final = re.compile(
     rb"(?P<state>[a-z]{1,20}) (?P<here>[01]) (?P<code>\d{1,3}|-) (?P<timed_out>[01]) "
     rb"(?P<started>\d{1,15}|-) (?P<ended>\d{1,15}|-) (?P<now>\d{1,15}) "
-    rb"(?P<stdout>\d{1,18}) (?P<stderr>\d{1,18}) (?P<escaped>\d{1,9}|-) "
+    rb"(?P<stdout>" + _SIZE + rb") (?P<stderr>" + _SIZE + rb") (?P<escaped>\d{1,9}|-) "
     rb"(?P<reason>[a-z_]{1,40}|-)"
 )
 
@@ -197,24 +215,27 @@ def read(
 ) -> bytes:
     """Return at most `limit` bytes of a stream from `offset` on, b"" at its end.
 
-    `stream` is "stdout" or "stderr". What is no regular file is empty. Raises
-    `ProtocolError` if there is no such output on the host.
+    `stream` is "stdout" or "stderr", `offset` counts what was dropped. It is b"" too
+    where the byte at `offset` was dropped, and ends before the next that was:
+    `Report.stdout_kept` tells which are there. What is no regular file is empty.
+    Raises `ProtocolError` if there is no such output on the host.
     """
     if stream not in ("stdout", "stderr") or offset < 0 or limit < 0:
         raise ValueError("no such part of the output")
     marker, answer = _visit(
         connection,
-        ["read", key, stream, str(offset + 1), str(limit)],
+        ["read", key, stream, *map(str, divmod(offset, _BLOCK_BYTES)), str(limit)],
         timeout_s=_ANSWER_S + limit / 100_000,
         limit=limit,
     )
     words, body = _frame(marker, answer)
     if words == b"fail no_output":
         raise ProtocolError("the host has no such output")
-    data, found, _ = body.partition(marker + b" end\n")
-    if words != b"data" or not found or len(data) > limit:
+    data, _, rest = body.partition(marker + b" ")
+    end, _, _ = rest.partition(b"\n")
+    if words != b"data" or end not in (b"end", b"gone") or len(data) > limit:
         raise _nonsense(answer)
-    return data
+    return data if end == b"end" else b""
 
 
 def clean(connection: Connection, key: str) -> bool:
@@ -243,6 +264,7 @@ def start_words(job: Job, *, wait_s: float, inline_bytes: int) -> list[str | byt
         str(job.kill_grace_s),
         str(round(wait_s * 100)),
         str(inline_bytes),
+        str(-(-job.cap_bytes // (8 * _BLOCK_BYTES))),
         "exec" if command.startswith(b"#!") else "script",
         str(len(command)),
         command,
@@ -339,7 +361,7 @@ def parse_report(marker: bytes, answer: Answer, *, inline_bytes: int) -> Report:
         raise _nonsense(answer) from None
     number = {
         name: None if found[name] == b"-" else int(found[name])
-        for name in ("code", "started", "ended", "now", "stdout", "stderr", "escaped")
+        for name in ("code", "started", "ended", "now", "escaped")
     }
     if state is RemoteState.EXITED and None in (number["code"], number["ended"]):
         raise _nonsense(answer)
@@ -350,6 +372,9 @@ def parse_report(marker: bytes, answer: Answer, *, inline_bytes: int) -> Report:
         or (ended is not None and (started is None or started > ended))
         or (state is RemoteState.RUNNING and (started or 0) > (now or 0))
     ):
+        raise _nonsense(answer)
+    out, err = _size(found["stdout"]), _size(found["stderr"])
+    if out is None or err is None:
         raise _nonsense(answer)
     # An end that is later than now is of an earlier boot, whose uptime was longer.
     duration_s, age_s = _seconds(started, ended), _seconds(started, now)
@@ -362,12 +387,44 @@ def parse_report(marker: bytes, answer: Answer, *, inline_bytes: int) -> Report:
         timed_out=found["timed_out"] == b"1",
         duration_s=duration_s,
         age_s=None if state is RemoteState.LOST else age_s,
-        stdout_bytes=number["stdout"] or 0,
-        stderr_bytes=number["stderr"] or 0,
+        stdout_bytes=out.total,
+        stderr_bytes=err.total,
         stdout_head=stdout,
         stderr_head=stderr,
         reason=_LOST.get(found["reason"].decode()),
         escaped=number["escaped"] or 0,
+        stdout_kept=out.kept,
+        stderr_kept=err.kept,
+        stdout_cut=out.is_cut,
+        stderr_cut=err.is_cut,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Size:
+    """How much there is of a stream: its length, and the ranges that are kept."""
+
+    total: int
+    kept: tuple[tuple[int, int], ...]
+    is_cut: bool
+
+
+def _size(text: bytes) -> _Size | None:
+    """Return what `ch_size` of runner.sh says, None if it makes no sense."""
+    blocks, heads, first, last, rest, cut = map(int, text.split(b":"))
+    segment = blocks * _BLOCK_BYTES
+    if not blocks and (last or rest):
+        return None
+    if rest > segment or not 0 < heads <= first or (last >= heads and first > last):
+        return None
+    total = last * segment + rest
+    kept = [(0, total)] if first == heads else [(0, heads * segment)]
+    if first > heads:
+        kept.append((first * segment, total))
+    return _Size(
+        total=total,
+        kept=tuple((start, end) for start, end in kept if start < end),
+        is_cut=cut == 1,
     )
 
 

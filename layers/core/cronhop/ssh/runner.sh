@@ -10,7 +10,13 @@
 # and read-only it forbids the start. In it:
 #
 #   command               the command's text
-#   stdout stderr         what it wrote
+#   stdout, stderr        pipes, from the command to their keepers; becomes
+#   stdout.cut, stderr.cut
+#                         the keeper failed, the disk being full: the rest is lost
+#   stdout.<blocks>.<n>, stderr.<blocks>.<n>
+#                         segment n of what it wrote; all but the last are of exactly
+#                         so many blocks of 8 KiB. The first five and the last six
+#                         are kept, others are empty or gone
 #   new.<boot>            made, not yet taken over by the supervisor; becomes
 #   run.<pid>.<ticks>.<boot>.<started>
 #                         the supervisor's process; becomes
@@ -25,6 +31,7 @@
 #   ch_visit (sh -s over SSH)        answers and ends
 #   `- ch_supervise (sh -s, setsid)  waits for the command, publishes its end
 #      |- ch_watch                   ends the command at its time-out
+#      |- ch_keep, dd (twice)        keep what the command writes, up to a cap
 #      `- the command (setsid)       TERM and KILL to its group reach nobody else
 
 ch_visit() {
@@ -32,6 +39,7 @@ ch_visit() {
     shift 3
     exec </dev/null 2>/dev/null
     ch_prepare
+    ch_heads=5 ch_tails=6
     [ -n "$HOME" ] || ch_fail no_home
     case $ch_verb in
     start) ch_start "$@" ;;
@@ -69,14 +77,13 @@ ch_fail() {
 # Start the command unless its guard exists, then attach.
 ch_start() {
     ch_timeout=$1 ch_grace=$2 ch_wait=$3 ch_inline=$4
-    ch_kind=$5 ch_size=$6 ch_command=$7
-    shift 7
+    ch_blocks=$5 ch_kind=$6 ch_size=$7 ch_command=$8
+    shift 8
     ch_mask=$(umask)
     umask 077
     if ch_guard; then
         if ! ch_write; then
-            rm -f "$ch_dir/command" "$ch_dir/stdout" "$ch_dir/stderr" \
-                "$ch_dir/group" "$ch_dir/new.$ch_boot"
+            ch_remove
             rmdir "$ch_dir"
             ch_fail home_full
         fi
@@ -122,7 +129,8 @@ ch_unmade() {
 
 # Make everything that needs space, before anything runs.
 ch_write() {
-    true >"$ch_dir/stdout" && true >"$ch_dir/stderr" && true >"$ch_dir/group" &&
+    mkfifo "$ch_dir/stdout" "$ch_dir/stderr" && true >"$ch_dir/stdout.$ch_blocks.0" &&
+        true >"$ch_dir/stderr.$ch_blocks.0" && true >"$ch_dir/group" &&
         ch_decode "$ch_command" >"$ch_dir/command" &&
         [ "$(wc -c <"$ch_dir/command")" -eq "$ch_size" ] &&
         { [ "$ch_kind" = script ] || chmod 700 "$ch_dir/command"; } &&
@@ -131,7 +139,7 @@ ch_write() {
 
 # Print the supervisor's script, for its stdin.
 ch_feed() {
-    ch_line="ch_supervise $ch_key $ch_timeout $ch_grace $ch_mask $ch_kind"
+    ch_line="ch_supervise $ch_key $ch_timeout $ch_grace $ch_mask $ch_blocks $ch_kind"
     for ch_word; do
         ch_line="$ch_line '$ch_word'"
     done
@@ -142,10 +150,10 @@ $ch_line
 }
 
 ch_supervise() {
-    ch_key=$1 ch_timeout=$2 ch_grace=$3 ch_mask=$4 ch_kind=$5
-    shift 5
+    ch_key=$1 ch_timeout=$2 ch_grace=$3 ch_mask=$4 ch_blocks=$5 ch_kind=$6
+    shift 6
     exec </dev/null >/dev/null 2>&1
-    ch_marker=
+    ch_marker= ch_heads=5 ch_tails=6
     ch_prepare
     ch_stat $$
     ch_clock
@@ -154,8 +162,17 @@ ch_supervise() {
     mv -f "$ch_dir/new.$ch_boot" "$ch_dir/$ch_state" || exit 1
     ch_watch &
     ch_watcher=$!
+    # Both ends are opened here, with the help of <>, which waits for nobody. A read
+    # end stays open as long as there may be a writer: it never gets a SIGPIPE.
+    exec 3<>"$ch_dir/stdout" 4<"$ch_dir/stdout" 5>"$ch_dir/stdout"
+    exec 3<>"$ch_dir/stderr" 6<"$ch_dir/stderr" 7>"$ch_dir/stderr" 3>&-
+    ch_keep stdout 4 &
+    ch_out=$!
+    ch_keep stderr 6 &
+    ch_err=$!
     (ch_become "$@")
     ch_code=$?
+    exec 5>&- 7>&-
     ch_clock
     ch_ended=$ch_now
     # The watcher that has struck is let finish: the command may have left processes
@@ -168,6 +185,7 @@ ch_supervise() {
         # It may have struck just now, and not have come to the KILL.
         ch_group timeout && ch_end_group
     fi
+    ch_await
     ch_end=exit.$ch_code.$ch_ended.$ch_started
     ch_group timeout && ch_end=$ch_end.timeout.$(ch_escaped)
     ch_left=60
@@ -176,7 +194,120 @@ ch_supervise() {
         [ "$ch_left" -gt 0 ] || break
         sleep 1
     done
+    [ "$ch_out" -gt 0 ] || cat <&4 &
+    [ "$ch_err" -gt 0 ] || cat <&6 &
     exit 0
+}
+
+# Wait for the keepers; set ch_out and ch_err to 0 where a keeper was let go.
+ch_await() {
+    ch_settlers=
+    ! ch_lives "$ch_out" || ch_settlers=1
+    ! ch_lives "$ch_err" || ch_settlers=1$ch_settlers
+    if [ -n "$ch_settlers" ]; then
+        ch_settle stdout "$ch_out" &
+        ch_settlers=$!
+        ch_settle stderr "$ch_err" &
+        ch_settlers="$ch_settlers $!"
+    fi
+    wait "$ch_out"
+    [ $? -ne 137 ] || ch_out=0
+    wait "$ch_err"
+    [ $? -ne 137 ] || ch_err=0
+    [ -z "$ch_settlers" ] || kill $ch_settlers
+}
+
+ch_lives() {
+    ch_stat "$1" && [ "$ch_life" != Z ]
+}
+
+# Let a keeper go whose pipe is held open by what the command has left behind. It has
+# all that the command wrote when it sleeps for lack of more, or has got on by more
+# than any pipe holds.
+ch_settle() {
+    ch_sleep 0.2
+    ch_measure "$1"
+    ch_mark=$ch_last ch_left=300 ch_idle=0
+    while [ "$ch_left" -gt 0 ] && [ "$ch_idle" -lt 2 ]; do
+        ch_lives "$2" || return 0
+        ch_find_readers "$2"
+        ch_idle=$((ch_idle + 1))
+        [ -z "$ch_awake" ] || ch_idle=0
+        ch_measure "$1"
+        [ $(((ch_last - ch_mark - 1) * ch_blocks)) -le 128 ] || break
+        ch_left=$((ch_left - 1))
+        ch_sleep 0.1
+    done
+    # Stopped, it starts no other dd.
+    kill -s STOP "$2"
+    ch_find_readers "$2"
+    kill -s KILL $ch_readers "$2"
+}
+
+# Set ch_readers, the children of a keeper and theirs, and ch_awake if one of them is
+# not asleep, or there is none.
+ch_find_readers() {
+    ch_readers= ch_awake= ch_parents=" $1 "
+    for ch_pass in 1 2; do
+        for ch_file in /proc/[0-9]*/stat; do
+            read -r ch_line <"$ch_file" || continue
+            ch_pid=${ch_line%% *}
+            set -- ${ch_line##*) }
+            case $ch_parents in *" $ch_pid "*) continue ;; esac
+            case $ch_parents in *" $2 "*) ;; *) continue ;; esac
+            ch_readers="$ch_readers $ch_pid" ch_parents="$ch_parents$ch_pid "
+            [ "$1" = S ] || ch_awake=1
+        done
+    done
+    [ -n "$ch_readers" ] || ch_awake=1
+}
+
+# Copy a stream into segments. dd writes what it has read at once, however little, and
+# says how much; with fewer reads than it was asked for, it has seen the end.
+ch_keep() {
+    # Not as redirections of the call: dash would keep the write ends for afterwards.
+    exec <&"$2" 4<&- 5>&- 6<&- 7>&-
+    ch_stream=$1 ch_last=0 ch_room=$((ch_blocks * 8192))
+    export LC_ALL=C
+    while :; do
+        ch_block=8192 ch_count=$((ch_room / 8192))
+        [ "$ch_count" -gt 0 ] || ch_block=$ch_room ch_count=1
+        ch_said=$(dd "bs=$ch_block" "count=$ch_count" 2>&1 \
+            >>"$ch_dir/$ch_stream.$ch_blocks.$ch_last") || break
+        # Cleaned up meanwhile: nobody wants it any more.
+        if [ ! -p "$ch_dir/$ch_stream" ]; then
+            rm -f "$ch_dir/$ch_stream.$ch_blocks.$ch_last"
+            break
+        fi
+        ch_reads=${ch_said%% records in*}
+        ch_reads=${ch_reads##*[!0-9+]}
+        ch_said=${ch_said##*records out?}
+        ch_said=${ch_said%% *}
+        case $ch_reads:$ch_said in *[!0-9+:]* | *: | :*) break ;; esac
+        [ $(($ch_reads)) -eq "$ch_count" ] || exit 0
+        ch_room=$((ch_room - ch_said))
+        [ "$ch_room" -gt 0 ] || ch_next || break
+    done
+    # Nobody is to wait for us, or fail.
+    mv -f "$ch_dir/$ch_stream" "$ch_dir/$ch_stream.cut"
+    exec cat >/dev/null
+}
+
+# Begin another segment, and empty the one that falls out. Readers see it in this
+# order. What is empty is removed now and then, as that takes a process.
+ch_next() {
+    ch_last=$((ch_last + 1)) ch_room=$((ch_blocks * 8192))
+    true >"$ch_dir/$ch_stream.$ch_blocks.$ch_last" || return 1
+    ch_old=$((ch_last - ch_tails))
+    [ "$ch_old" -ge "$ch_heads" ] || return 0
+    true >"$ch_dir/$ch_stream.$ch_blocks.$ch_old"
+    [ $((ch_old % 16)) -eq 15 ] || return 0
+    set --
+    while [ $# -lt 16 ] && [ "$ch_old" -ge "$ch_heads" ]; do
+        set -- "$@" "$ch_dir/$ch_stream.$ch_blocks.$ch_old"
+        ch_old=$((ch_old - 1))
+    done
+    rm -f "$@"
 }
 
 # Turn this subshell into the command, in a session of its own. A subshell in the
@@ -204,7 +335,7 @@ ch_become() {
     else
         set -- "$ch_dir/command"
     fi
-    exec "$ch_setsid" "$@" >>"$ch_dir/stdout" 2>>"$ch_dir/stderr"
+    exec "$ch_setsid" "$@" >&5 2>&7 4<&- 5>&- 6<&- 7>&-
 }
 
 ch_watch() {
@@ -301,18 +432,62 @@ ch_report() {
 }
 
 ch_head() {
-    [ "$ch_state" != exited ] || ! ch_is_plain "$1" || head -c "$ch_inline" "$ch_dir/$1"
+    [ "$ch_state" != exited ] || ch_slice "$1" 0 0 "$ch_inline"
 }
 
+# Print how much there is of a stream: blocks in a segment, how many first segments
+# are kept, the first of the last ones, the last one, its size, whether it was cut.
 ch_size() {
-    if ch_is_plain "$1" && [ -s "$ch_dir/$1" ]; then
-        stat -c %s "$ch_dir/$1"
-    else
-        echo 0
-    fi
+    ch_measure "$1"
+    ch_file=$1.$ch_blocks.$ch_last ch_bytes=0 ch_cut=0
+    ! ch_is_plain "$ch_file" || [ ! -s "$ch_dir/$ch_file" ] ||
+        ch_bytes=$(stat -c %s "$ch_dir/$ch_file")
+    [ ! -p "$ch_dir/$1.cut" ] || ch_cut=1
+    echo "$ch_blocks:$ch_heads:$ch_first:$ch_last:$ch_bytes:$ch_cut"
 }
 
-# Whether a stream is a file: who opens a FIFO waits for ever, and a link may lead
+# Set ch_blocks and ch_last, of a stream's segments, from their names, and ch_first,
+# the first one after the hole. Without segments ch_blocks is 0.
+ch_measure() {
+    ch_blocks=0 ch_last=0
+    [ ! -L "$ch_dir" ] || set -- no_stream
+    for ch_file in "$ch_dir/$1".*.*; do
+        ch_part=${ch_file##*.}
+        ch_file=${ch_file%.*}
+        ch_file=${ch_file##*.}
+        case $ch_file:$ch_part in *[!0-9:]* | :* | *:) continue ;; esac
+        [ "${#ch_file}" -lt 7 ] && [ "${#ch_part}" -lt 10 ] || continue
+        ch_blocks=$ch_file
+        [ "$ch_part" -le "$ch_last" ] || ch_last=$ch_part
+    done
+    ch_first=$((ch_last - ch_tails + 1))
+    [ "$ch_first" -ge "$ch_heads" ] || ch_first=$ch_heads
+}
+
+# Print a stream from a block and so many bytes in it on, at most so many, and not
+# across the hole. ch_low is the first segment that was read.
+ch_slice() {
+    ch_low=0 ch_want=$4
+    ch_measure "$1"
+    [ "$ch_blocks" -gt 0 ] || return 0
+    ch_number=$(($2 / ch_blocks)) ch_skip=$(($2 % ch_blocks * 8192 + $3))
+    ch_low=$ch_number
+    while [ "$ch_want" -gt 0 ] && [ "$ch_number" -le "$ch_last" ]; do
+        [ "$ch_number" -lt "$ch_heads" ] || [ "$ch_number" -ge "$ch_first" ] || break
+        ch_file=$1.$ch_blocks.$ch_number
+        ch_is_plain "$ch_file" || break
+        ch_part=$((ch_blocks * 8192 - ch_skip))
+        [ "$ch_part" -le "$ch_want" ] || ch_part=$ch_want
+        if [ "$ch_skip" -eq 0 ]; then
+            head -c "$ch_part" "$ch_dir/$ch_file"
+        else
+            tail -c "+$((ch_skip + 1))" "$ch_dir/$ch_file" | head -c "$ch_part"
+        fi
+        ch_want=$((ch_want - ch_part)) ch_number=$((ch_number + 1)) ch_skip=0
+    done
+}
+
+# Whether a segment is a file: who opens a FIFO waits for ever, and a link may lead
 # anywhere.
 ch_is_plain() {
     [ ! -L "$ch_dir" ] && [ -f "$ch_dir/$1" ] && [ ! -L "$ch_dir/$1" ]
@@ -403,12 +578,18 @@ ch_is_cleaned() {
 }
 
 ch_read() {
-    [ ! -L "$ch_dir" ] && { [ -e "$ch_dir/$1" ] || [ -L "$ch_dir/$1" ]; } ||
-        ch_fail no_output
+    ch_measure "$1"
+    [ "$ch_blocks" -gt 0 ] || ch_fail no_output
     echo
     echo "$ch_marker data"
-    ! ch_is_plain "$1" || tail -c "+$2" "$ch_dir/$1" | head -c "$3"
-    echo "$ch_marker end"
+    ch_slice "$@"
+    # What falls out of the last segments during the reading leaves a gap in it.
+    ch_measure "$1"
+    if [ "$ch_low" -lt "$ch_heads" ] || [ "$ch_low" -ge "$ch_first" ]; then
+        echo "$ch_marker end"
+    else
+        echo "$ch_marker gone"
+    fi
 }
 
 # Remove the files. The directory stays, marked by its mode.
@@ -419,14 +600,19 @@ ch_clean() {
     absent.*) ch_answer=done ;;
     *)
         ch_answer=done
-        rm -f "$ch_dir/command" "$ch_dir/stdout" "$ch_dir/stderr" "$ch_dir/group" \
-            "$ch_dir"/group.* "$ch_dir"/timeout.* "$ch_dir"/new.* "$ch_dir"/run.* \
-            "$ch_dir"/exit.*
+        ch_remove
         chmod 500 "$ch_dir"
         ;;
     esac
     echo
     echo "$ch_marker $ch_answer"
+}
+
+# Remove our files; the pipes first, without which a keeper begins no segment.
+ch_remove() {
+    rm -f "$ch_dir/stdout" "$ch_dir/stderr" "$ch_dir"/stdout.* "$ch_dir"/stderr.* \
+        "$ch_dir/command" "$ch_dir/group" "$ch_dir"/group.* "$ch_dir"/timeout.* \
+        "$ch_dir"/new.* "$ch_dir"/run.* "$ch_dir"/exit.*
 }
 
 # Set ch_life and ch_ticks: state and start time of a process (proc(5), stat).
