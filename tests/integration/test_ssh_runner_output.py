@@ -258,7 +258,7 @@ def test_a_daemon_may_go_on_writing(connection, home, guard):
 
     assert report.stdout_head == again.stdout_head == b"mine\n"
     assert again.stdout_bytes == 5
-    assert runner.clean(connection, KEY)
+    assert runner.clean(connection, KEY).done
     assert list(guard.iterdir()) == []
 
 
@@ -306,7 +306,7 @@ def test_cleaning_up_is_final(connection, home, guard):
     os.kill(supervisor, signal.SIGKILL)
     wait_until(lambda: attach(connection, wait_s=0).state is RemoteState.LOST)
 
-    assert runner.clean(connection, KEY)
+    assert runner.clean(connection, KEY).done
     (home / "go").touch()
     wait_until((home / "done").exists)
     assert list(guard.iterdir()) == []
