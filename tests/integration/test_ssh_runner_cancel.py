@@ -198,7 +198,7 @@ def test_ten_visits_end_it_once(connect, home):
     start_until_ready(
         connections[0],
         home,
-        f"trap 'echo TERM; n=1' TERM; n=; touch ready;"
+        "trap 'echo TERM; n=1' TERM; n=; touch ready;"
         " until [ $n ]; do sleep 0.05; done; sleep 1; exit 4",
     )
 

@@ -39,7 +39,7 @@
 #   `- ch_kill (sh -s, setsid)       ends the command for a visit, whoever else is dead
 
 ch_visit() {
-    ch_marker=$1 ch_verb=$2 ch_key=$3
+    ch_marker=$1 ch_verb=$2 ch_key=$3 ch_user= ch_again= ch_cancels=
     shift 3
     exec </dev/null 2>/dev/null
     ch_prepare
@@ -138,6 +138,7 @@ ch_cancel() {
     starting.* | running.* | lost.died)
         # It goes on if the connection breaks, and whatever the supervisor does.
         ch_cancels=1
+        ch_find_user
         ch_detach "ch_kill $ch_key $1"
         ;;
     esac
@@ -188,6 +189,11 @@ ch_write() {
 
 # Run a function, with words, in a session of its own and without us.
 ch_detach() {
+    if [ -n "$ch_user" ]; then
+        # It will feed a shell itself, through sudo, and needs the text for that.
+        ch_again=$(ch_print "$ch_runner" | sed "s/'/'\\\\''/g")
+        ch_again="ch_runner='$ch_again'"
+    fi
     # A process that leads its group makes setsid fork: two of them detach without
     # "&", which would leave SIGINT and SIGQUIT ignored.
     ch_feed "$@" | "$ch_setsid" "$ch_setsid" /bin/sh -s >/dev/null 2>&1
@@ -201,6 +207,7 @@ ch_feed() {
         ch_line="$ch_line '$ch_value'"
     done
     ch_print "{
+$ch_again
 $ch_runner
 $ch_line
 }"
@@ -208,6 +215,7 @@ $ch_line
 
 ch_supervise() {
     ch_key=$1 ch_timeout=$2 ch_grace=$3 ch_mask=$4 ch_blocks=$5 ch_user=$6 ch_command=$7
+    ch_again=
     shift 7
     exec </dev/null >/dev/null 2>&1
     ch_marker=
@@ -485,7 +493,7 @@ ch_watch() {
 
 # End the command for a visit, without it.
 ch_kill() {
-    ch_key=$1 ch_grace=$2
+    ch_key=$1 ch_grace=$2 ch_again=
     exec </dev/null >/dev/null 2>&1
     ch_marker=
     ch_prepare
