@@ -183,7 +183,19 @@ def flood(connection, guard, size):
     return report, max(peak, disk_bytes(guard))
 
 
-@pytest.mark.parametrize("size", [300_000_000])
+@pytest.mark.parametrize(
+    "size",
+    [
+        300_000_000,
+        pytest.param(
+            10_000_000_000,
+            marks=pytest.mark.skipif(
+                not os.environ.get("CRONHOP_TEST_SLOW"),
+                reason="takes a minute: CRONHOP_TEST_SLOW=1",
+            ),
+        ),
+    ],
+)
 def test_a_flood_neither_blocks_nor_fills_the_disk(connection, guard, size):
     """The disk holds the cap and 3/8 of it, and the exit code is the command's."""
     report, peak = flood(connection, guard, size)

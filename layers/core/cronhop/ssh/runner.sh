@@ -305,9 +305,9 @@ ch_lives() {
 # all that the command wrote when it sleeps for lack of more, or has got on by more
 # than any pipe holds.
 ch_settle() {
-    ch_sleep 0.2
+    ch_sleep 0.1
     ch_measure "$1"
-    ch_mark=$ch_last ch_left=300 ch_idle=0
+    ch_mark=$ch_last ch_left=400 ch_idle=0
     while [ "$ch_left" -gt 0 ] && [ "$ch_idle" -lt 2 ]; do
         ch_lives "$2" || return 0
         ch_find_readers "$2"
@@ -316,7 +316,7 @@ ch_settle() {
         ch_measure "$1"
         [ $(((ch_last - ch_mark - 1) * ch_blocks)) -le 128 ] || break
         ch_left=$((ch_left - 1))
-        ch_sleep 0.1
+        ch_sleep 0.05
     done
     # Stopped, it starts no other dd.
     kill -s STOP "$2"
@@ -327,19 +327,32 @@ ch_settle() {
 # Set ch_readers, the children of a keeper and theirs, and ch_awake if one of them is
 # not asleep, or there is none.
 ch_find_readers() {
-    ch_readers= ch_awake= ch_parents=" $1 "
-    for ch_pass in 1 2; do
-        for ch_file in /proc/[0-9]*/stat; do
-            read -r ch_line <"$ch_file" || continue
-            ch_pid=${ch_line%% *}
-            set -- ${ch_line##*) }
-            case $ch_parents in *" $ch_pid "*) continue ;; esac
-            case $ch_parents in *" $2 "*) ;; *) continue ;; esac
-            ch_readers="$ch_readers $ch_pid" ch_parents="$ch_parents$ch_pid "
-            [ "$1" = S ] || ch_awake=1
-        done
+    ch_find_children "$1"
+    ch_readers=$ch_children
+    for ch_pid in $ch_readers; do
+        ch_find_children "$ch_pid"
+        ch_readers="$ch_readers $ch_children"
     done
+    ch_awake=
     [ -n "$ch_readers" ] || ch_awake=1
+    for ch_pid in $ch_readers; do
+        ch_stat "$ch_pid" && [ "$ch_life" = S ] || ch_awake=1
+    done
+}
+
+ch_find_children() {
+    ch_children=
+    if [ -r "/proc/$1/task/$1/children" ]; then
+        read -r ch_children <"/proc/$1/task/$1/children"
+        return 0
+    fi
+    # Not every kernel has that.
+    ch_parent=$1
+    for ch_file in /proc/[0-9]*/stat; do
+        read -r ch_line <"$ch_file" || continue
+        set -- ${ch_line##*) }
+        [ "$2" != "$ch_parent" ] || ch_children="$ch_children ${ch_line%% *}"
+    done
 }
 
 # Copy a stream into segments. dd writes what it has read at once, however little, and
