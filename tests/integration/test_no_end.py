@@ -223,7 +223,7 @@ def test_late_script_starts_nothing_after_the_end(world, server, tmp_path, monke
         )
         answer = real(host, script, **kwargs)  # it wakes up
 
-    assert b" report lost " in answer.stdout
+    assert b" report absent " in answer.stdout
     assert not marks.exists()
 
 

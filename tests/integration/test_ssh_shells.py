@@ -1,8 +1,11 @@
 """The runner's script in every shell that is here, and cut at any byte."""
 
 import os
+import pwd
+import random
 import shutil
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -131,6 +134,132 @@ def test_clean_leaves_the_guard(shell, home):
     assert list((home / ".cronhop" / KEY).iterdir()) == []
     assert (again.state, again.reason[:7]) == (RemoteState.LOST, "cleaned")
     assert not (home / "twice").exists()
+
+
+def read(shell, home, offset, limit):
+    words = ["read", KEY, "stdout", *map(str, divmod(offset, 8192)), str(limit)]
+    answer = visit(shell, home, runner.script(MARKER, words))
+    data = answer.partition(b" data\n")[2]
+    return data.partition(MARKER.encode())[0]
+
+
+@shells
+def test_its_output_is_capped(shell, home):
+    """Both halves are kept, exactly, and the rest is counted."""
+    data = random.Random(3).randbytes(2_000_003)
+    (home / "data").write_bytes(data)
+
+    report = start(shell, home, "cat data; exit 3", cap_bytes=200_000)
+
+    assert (report.exit_code, report.stdout_bytes) == (3, len(data))
+    (_, head), (tail, end) = report.stdout_kept
+    assert min(head, end - tail) >= 100_000
+    assert report.stdout_head == data[:65536]
+    assert read(shell, home, 0, 500_000) == data[:head]
+    assert read(shell, home, tail, 500_000) == data[tail:]
+    assert read(shell, home, tail + 12345, 10) == data[tail + 12345 :][:10]
+    assert read(shell, home, tail - 1, 10) == b""
+
+
+@shells
+def test_offsets_beyond_32_bits(shell, home):
+    """Some shells do not count so far."""
+    start(shell, home, "printf '%0100000d' 0", cap_bytes=100)
+    guard = home / ".cronhop" / KEY
+    names = [path.name for path in guard.glob("stdout.1.*")]
+    for name in names:
+        number = int(name.split(".")[2])
+        (guard / name).rename(guard / f"stdout.1.{number + 1_000_000}")
+
+    report = ask(shell, home, ["attach", KEY, "0", "100"])
+
+    assert report.stdout_bytes == 1_000_000 * 8192 + 100_000
+    assert read(shell, home, report.stdout_bytes - 5, 10) == b"00000"
+
+
+@shells
+def test_a_line_can_be_read_at_once(shell, home):
+    """It does not wait for more."""
+    start(shell, home, "echo x; until [ -e go ]; do sleep 0.02; done", wait_s=0)
+    wait_until(lambda: read(shell, home, 0, 10) == b"x\n", timeout_s=5)
+    (home / "go").touch()
+
+    assert ask(shell, home, ["attach", KEY, "2000", "100"]).stdout_bytes == 2
+
+
+@shells
+def test_a_daemon_holds_neither_end_nor_output(shell, home):
+    """It goes on, and what the command itself wrote is there."""
+    report = start(
+        shell,
+        home,
+        "setsid sh -c 'until [ -e go ]; do sleep 0.02; done; head -c 200000 /dev/zero;"
+        " touch written' & head -c 60000 /dev/zero; exit 4",
+    )
+    (home / "go").touch()
+    wait_until((home / "written").exists)
+
+    assert (report.exit_code, report.stdout_bytes) == (4, 60000)
+    assert ask(shell, home, ["attach", KEY, "0", "100"]).stdout_bytes == 60000
+
+
+@shells
+def test_it_is_cancelled(shell, home):
+    """TERM, the grace and KILL for the whole group; or it never starts."""
+    free = ask(shell, home, ["cancel", "free", "1", "0", "100"])
+    start(
+        shell,
+        home,
+        "trap '' TERM; sleep 60 & echo $! >pid; touch ready; wait; wait",
+        wait_s=0,
+    )
+    wait_until((home / "ready").exists)
+    report = ask(shell, home, ["cancel", KEY, "1", "2000", "100"])
+    again = ask(shell, home, ["cancel", "free", "1", "0", "100"])
+
+    assert (report.state, report.exit_code) == (RemoteState.EXITED, 137)
+    assert (report.cancelled, report.escaped) == (True, 0)
+    assert not is_alive((home / "pid").read_text())
+    assert free.state is again.state is RemoteState.ABSENT
+
+
+@shells
+def test_it_runs_for_somebody_else(shell, home):
+    """All that he gets comes through sudo's stdin."""
+    if os.geteuid() or not shutil.which("sudo"):
+        pytest.skip("only root may become anybody, and there must be sudo")
+
+    report = start(
+        shell,
+        home,
+        "import os, sys; print(os.geteuid(), os.getcwd(), sys.argv[1:],"
+        " ascii(os.environ['NASTY']), repr(sys.stdin.read())); sys.exit(1)",
+        run_as="nobody",
+        interpreter=("python3", "-B"),
+        arguments=("", NASTY),
+        workdir="/tmp",
+        environment={"NASTY": NASTY},
+    )
+
+    assert report.stderr_head == b""
+    uid = pwd.getpwnam("nobody").pw_uid
+    expected = f"{uid} /tmp {['', NASTY]} {NASTY!a} ''\n"
+    assert report.stdout_head.decode() == expected
+    assert report.exit_code == 1
+
+
+@shells
+def test_old_guards_are_swept(shell, home):
+    """Told by clean, and removed when that is asked for."""
+    start(shell, home, "true")
+    old = home / ".cronhop" / "old"
+    old.mkdir(mode=0o500)
+    os.utime(old, (time.time() - 200_000,) * 2)
+    said = visit(shell, home, runner.script(MARKER, ["clean", KEY]))
+    visit(shell, home, runner.script(MARKER, ["sweep", "old"]))
+
+    assert said.split() == [MARKER.encode(), b"done", b"./old", MARKER.encode(), b"end"]
+    assert not old.exists()
 
 
 @shells

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -22,6 +22,13 @@ from cronhop.ssh.connection import Answer, Connection
 from cronhop.ssh.failure import quote
 
 _KEY: Final = re.compile(r"[0-9A-Za-z-]{1,100}")
+_USER: Final = re.compile(r"(?=.{1,32}\Z)[a-z_][a-z0-9_.-]*[$]?")
+_MAX_ARGUMENTS: Final = 100
+_SHEBANG: Final = re.compile(
+    r"#![ \t]*([^ \t\n]+)(?:[ \t]+([^\n]*[^ \t\n]))?[ \t]*(?:\n|\Z)"
+)
+_BLOCK_BYTES: Final = 8 * 1024  # runner.sh counts in these: mksh has 32 bits only
+_MAX_CAP_BYTES: Final = 1024**3
 _MAX_TIMEOUT_S: Final = 7 * 24 * 3600
 _INERT: Final = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-"
@@ -54,7 +61,19 @@ class Job:
     | environment  | added to the login's environment, as is `CRONHOP_EXECUTION`  |
     | timeout_s    | then TERM to the command's process group                     |
     | kill_grace_s | after TERM, then KILL                                        |
+    | cap_bytes    | of each stream that exceeds it, the first and the last half  |
+    |              | are kept at least, and the rest is counted                   |
+    | interpreter  | runs the command's text, as ("python3", "-u"); empty: as     |
+    |              | `command` says                                               |
+    | arguments    | of the command                                               |
+    | workdir      | absolute, None: HOME. If one cannot go there, nothing is run |
+    |              | and the exit code is 126                                     |
+    | run_as       | a user that sudo lets us become without a password for       |
+    |              | `/bin/sh -s`; if not, the exit code is 126 and sudo's own    |
+    |              | words are on stderr. The text is then /proc/self/fd/3        |
 
+    On the host's disk a stream takes 11/8 of `cap_bytes` at most, but 88 KiB at least
+    are allowed for.
     Raises `Invalid` for what no host could run.
     """
 
@@ -63,6 +82,11 @@ class Job:
     environment: Mapping[str, str] = field(repr=False)
     timeout_s: int
     kill_grace_s: int = 10
+    cap_bytes: int = 10 * 1024 * 1024
+    interpreter: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    workdir: str | None = None
+    run_as: str | None = None
 
     def __post_init__(self) -> None:
         _check_key(self.key)
@@ -72,10 +96,29 @@ class Job:
             raise Invalid("timeout_s", f"is not within 1 and {_MAX_TIMEOUT_S}")
         if not 0 <= self.kill_grace_s <= _MAX_TIMEOUT_S:
             raise Invalid("kill_grace_s", f"is not within 0 and {_MAX_TIMEOUT_S}")
+        if not 1 <= self.cap_bytes <= _MAX_CAP_BYTES:
+            raise Invalid("cap_bytes", f"is not within 1 and {_MAX_CAP_BYTES}")
         for name, value in self.environment.items():
             check_variable(name, f"environment.{name[:100]}")
             if "\0" in value:
                 raise Invalid(f"environment.{name}", "contains NUL")
+        self._check_surroundings()
+
+    def _check_surroundings(self) -> None:
+        for name in ("interpreter", "arguments"):
+            words = getattr(self, name)
+            if len(words) > _MAX_ARGUMENTS:
+                raise Invalid(name, f"has more than {_MAX_ARGUMENTS} words")
+            if any("\0" in word for word in words):
+                raise Invalid(name, "contains NUL")
+        if self.interpreter and not re.match(r"[^-]", self.interpreter[0]):
+            raise Invalid("interpreter", "is no program")
+        if self.workdir is not None and (
+            not self.workdir.startswith("/") or "\0" in self.workdir
+        ):
+            raise Invalid("workdir", "is not absolute or contains NUL")
+        if self.run_as is not None and not _USER.fullmatch(self.run_as):
+            raise Invalid("run_as", "is no user's name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,19 +131,25 @@ class Report:
     | started_here              | this visit made the guard                      |
     | exit_code                 | as a shell's `$?`: 128 + n for signal n        |
     | timed_out                 | the command's time-out struck                  |
+    | cancelled                 | `cancel` struck before it ended                |
     | duration_s                | from start to end; None if not exited          |
     | age_s                     | from start to now, as far as the host's uptime |
     |                           | tells: duration_s at least; None if not known  |
-    | stdout_bytes, _stderr_    | sizes so far                                   |
+    | stdout_bytes, _stderr_    | sizes so far, with what was dropped            |
+    | stdout_kept, stderr_kept  | which parts are there: (first, end) of one or  |
+    |                           | two ranges; a third part is dropped between    |
+    | stdout_cut, stderr_cut    | the host's disk was full: more was written     |
+    |                           | than is counted                                |
     | stdout_head, stderr_head  | how they begin, when exited                    |
     | reason                    | in words, for `lost`                           |
-    | escaped                   | processes that outlived the time-out           |
+    | escaped                   | processes that outlived time-out or `cancel`   |
     """
 
     state: RemoteState
     started_here: bool
     exit_code: int | None
     timed_out: bool
+    cancelled: bool
     duration_s: float | None
     age_s: float | None
     stdout_bytes: int
@@ -109,6 +158,10 @@ class Report:
     stderr_head: bytes
     reason: str | None
     escaped: int
+    stdout_kept: tuple[tuple[int, int], ...]
+    stderr_kept: tuple[tuple[int, int], ...]
+    stdout_cut: bool
+    stderr_cut: bool
 
 
 _LOST: Final = {
@@ -129,11 +182,13 @@ _NO_WORKDIR: Final = {
 }
 _MAX_CODE: Final = 255
 _MAX_UPTIME: Final = 10**12  # hundredths of a second: 300 years
+_MAX_OLD: Final = 20
+_SIZE: Final = rb"\d{1,6}:\d:\d{1,10}:\d{1,9}:\d{1,10}:[01]"
 _REPORT: Final = re.compile(
     rb"(?P<state>[a-z]{1,20}) (?P<here>[01]) (?P<code>\d{1,3}|-) (?P<timed_out>[01]) "
     rb"(?P<started>\d{1,15}|-) (?P<ended>\d{1,15}|-) (?P<now>\d{1,15}) "
-    rb"(?P<stdout>\d{1,18}) (?P<stderr>\d{1,18}) (?P<escaped>\d{1,9}|-) "
-    rb"(?P<reason>[a-z_]{1,40}|-)"
+    rb"(?P<stdout>" + _SIZE + rb") (?P<stderr>" + _SIZE + rb") (?P<escaped>\d{1,9}|-) "
+    rb"(?P<reason>[a-z_]{1,40}|-) (?P<cancelled>[01])"
 )
 
 
@@ -162,7 +217,7 @@ def attach(
 
     A guard that `clean` has emptied is `lost` with the reason "cleaned…": the end
     was on record before, or `clean` would not have been asked for. One that `forbid`
-    has made looks the same.
+    or `cancel` has made is `absent`.
     """
     return _report(
         connection,
@@ -175,15 +230,36 @@ def attach(
 def forbid(connection: Connection, key: str, *, inline_bytes: int) -> Report:
     """Ensure that a command which was not started never will be, and report.
 
-    `absent` means that the guard was free and is taken now: a start that is still on
-    its way will find it, and start nothing. That is told once; afterwards the guard
-    is `lost` with the reason "cleaned…". Any other state is reported as by `attach`,
-    without waiting. Raises `NoWorkdir` if the guard cannot be taken.
+    `absent` means that the guard was free and is taken now, or was taken like this
+    before: a start that is still on its way will find it, and start nothing. Any other
+    state is reported as by `attach`, without waiting. Raises `NoWorkdir` if the guard
+    cannot be taken.
     """
     return _report(
         connection,
         ["forbid", key, str(inline_bytes)],
         wait_s=0,
+        inline_bytes=inline_bytes,
+    )
+
+
+def cancel(
+    connection: Connection, key: str, *, grace_s: int, wait_s: float, inline_bytes: int
+) -> Report:
+    """Ensure that a command ends, or never starts, and report.
+
+    TERM to its process group, after `grace_s` KILL: the host goes on with that if we
+    do not. `absent` is as by `forbid`. The end is waited for as by `attach`, so that
+    `running` means that it is not over yet, or that the supervisor does not see it;
+    `lost`, where the supervisor was dead, that the group was killed all the same.
+    What had ended before is reported as it was. Asking again is harmless.
+    """
+    if not 0 <= grace_s <= _MAX_TIMEOUT_S:
+        raise ValueError("no such grace")
+    return _report(
+        connection,
+        ["cancel", key, str(grace_s), str(round(wait_s * 100)), str(inline_bytes)],
+        wait_s=wait_s,
         inline_bytes=inline_bytes,
     )
 
@@ -197,42 +273,85 @@ def read(
 ) -> bytes:
     """Return at most `limit` bytes of a stream from `offset` on, b"" at its end.
 
-    `stream` is "stdout" or "stderr". What is no regular file is empty. Raises
-    `ProtocolError` if there is no such output on the host.
+    `stream` is "stdout" or "stderr", `offset` counts what was dropped. It is b"" too
+    where the byte at `offset` was dropped, and ends before the next that was:
+    `Report.stdout_kept` tells which are there. What is no regular file is empty.
+    Raises `ProtocolError` if there is no such output on the host.
     """
     if stream not in ("stdout", "stderr") or offset < 0 or limit < 0:
         raise ValueError("no such part of the output")
     marker, answer = _visit(
         connection,
-        ["read", key, stream, str(offset + 1), str(limit)],
+        ["read", key, stream, *map(str, divmod(offset, _BLOCK_BYTES)), str(limit)],
         timeout_s=_ANSWER_S + limit / 100_000,
         limit=limit,
     )
     words, body = _frame(marker, answer)
     if words == b"fail no_output":
         raise ProtocolError("the host has no such output")
-    data, found, _ = body.partition(marker + b" end\n")
-    if words != b"data" or not found or len(data) > limit:
+    data, _, rest = body.partition(marker + b" ")
+    end, _, _ = rest.partition(b"\n")
+    if words != b"data" or end not in (b"end", b"gone") or len(data) > limit:
         raise _nonsense(answer)
-    return data
+    return data if end == b"end" else b""
 
 
-def clean(connection: Connection, key: str) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """What `clean` has done.
+
+    | field | meaning                                                              |
+    |-------|----------------------------------------------------------------------|
+    | done  | False: the command may still run, or the directory was replaced      |
+    | old   | keys of some other guards that were emptied more than a day ago by   |
+    |       | the host's clock, oldest first; whether they may go, our records say |
+    """
+
+    done: bool
+    old: tuple[str, ...]
+
+
+def clean(connection: Connection, key: str) -> Cleaned:
     """Remove an execution's files; the empty directory stays: it is the guard.
 
-    Returns False, and removes nothing, while the command may still run, and if the
-    directory was replaced.
+    Removes nothing while the command may still run, nor if the directory was
+    replaced.
     """
-    marker, answer = _visit(connection, ["clean", key], timeout_s=_ANSWER_S, limit=0)
-    words, _ = _frame(marker, answer)
-    if words not in (b"done", b"busy"):
+    marker, answer = _visit(
+        connection, ["clean", key], timeout_s=_ANSWER_S, limit=_MAX_OLD * 110
+    )
+    words, body = _frame(marker, answer)
+    names, found, _ = body.partition(marker + b" end\n")
+    if words not in (b"done", b"busy") or not found:
         raise _nonsense(answer)
-    return words == b"done"
+    old = [name.removeprefix("./") for name in names.decode("ascii", "replace").split()]
+    if len(old) > _MAX_OLD or not all(map(_KEY.fullmatch, old)):
+        raise _nonsense(answer)
+    return Cleaned(done=words == b"done", old=tuple(old))
+
+
+def sweep(connection: Connection, keys: Iterable[str]) -> None:
+    """Remove guards that are empty, of executions that nobody will start any more."""
+    words: list[str | bytes] = ["sweep", *keys]
+    if len(words) == 1:
+        return
+    for key in words[1:]:
+        _check_key(str(key))
+    marker, answer = _visit(connection, words, timeout_s=_ANSWER_S, limit=0)
+    if _frame(marker, answer)[0] != b"done":
+        raise _nonsense(answer)
 
 
 def start_words(job: Job, *, wait_s: float, inline_bytes: int) -> list[str | bytes]:
     """Return the question of `start`, for `script`."""
     command = job.command.encode()
+    is_program = job.command.startswith("#!")
+    interpreter = job.interpreter
+    if not interpreter and not is_program:
+        interpreter = ("/bin/sh",)
+    elif not interpreter and job.run_as is not None:
+        # There the text is no file that could be executed.
+        interpreter = _shebang(job.command)
     environment = [
         word for name, value in job.environment.items() for word in (name, value)
     ]
@@ -243,11 +362,27 @@ def start_words(job: Job, *, wait_s: float, inline_bytes: int) -> list[str | byt
         str(job.kill_grace_s),
         str(round(wait_s * 100)),
         str(inline_bytes),
-        "exec" if command.startswith(b"#!") else "script",
+        str(-(-job.cap_bytes // (8 * _BLOCK_BYTES))),
+        "script" if interpreter else "exec",
         str(len(command)),
         command,
+        job.run_as or "",
+        job.workdir or "",
+        str(len(interpreter)),
+        str(len(job.arguments)),
+        *interpreter,
+        *job.arguments,
         *environment,
     ]
+
+
+def _shebang(command: str) -> tuple[str, ...]:
+    """Return the interpreter that the first line names, as the kernel reads it.
+
+    That is a program and, if there is more, all of it as one argument (execve(2)).
+    """
+    found = _SHEBANG.match(command)
+    return tuple(filter(None, found.groups())) if found else ("/bin/sh",)
 
 
 def script(marker: str, words: list[str | bytes]) -> bytes:
@@ -339,7 +474,7 @@ def parse_report(marker: bytes, answer: Answer, *, inline_bytes: int) -> Report:
         raise _nonsense(answer) from None
     number = {
         name: None if found[name] == b"-" else int(found[name])
-        for name in ("code", "started", "ended", "now", "stdout", "stderr", "escaped")
+        for name in ("code", "started", "ended", "now", "escaped")
     }
     if state is RemoteState.EXITED and None in (number["code"], number["ended"]):
         raise _nonsense(answer)
@@ -351,6 +486,9 @@ def parse_report(marker: bytes, answer: Answer, *, inline_bytes: int) -> Report:
         or (state is RemoteState.RUNNING and (started or 0) > (now or 0))
     ):
         raise _nonsense(answer)
+    out, err = _size(found["stdout"]), _size(found["stderr"])
+    if out is None or err is None:
+        raise _nonsense(answer)
     # An end that is later than now is of an earlier boot, whose uptime was longer.
     duration_s, age_s = _seconds(started, ended), _seconds(started, now)
     if duration_s is not None and age_s is not None:
@@ -360,14 +498,47 @@ def parse_report(marker: bytes, answer: Answer, *, inline_bytes: int) -> Report:
         started_here=found["here"] == b"1",
         exit_code=number["code"],
         timed_out=found["timed_out"] == b"1",
+        cancelled=found["cancelled"] == b"1",
         duration_s=duration_s,
         age_s=None if state is RemoteState.LOST else age_s,
-        stdout_bytes=number["stdout"] or 0,
-        stderr_bytes=number["stderr"] or 0,
+        stdout_bytes=out.total,
+        stderr_bytes=err.total,
         stdout_head=stdout,
         stderr_head=stderr,
         reason=_LOST.get(found["reason"].decode()),
         escaped=number["escaped"] or 0,
+        stdout_kept=out.kept,
+        stderr_kept=err.kept,
+        stdout_cut=out.is_cut,
+        stderr_cut=err.is_cut,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Size:
+    """How much there is of a stream: its length, and the ranges that are kept."""
+
+    total: int
+    kept: tuple[tuple[int, int], ...]
+    is_cut: bool
+
+
+def _size(text: bytes) -> _Size | None:
+    """Return what `ch_size` of runner.sh says, None if it makes no sense."""
+    blocks, heads, first, last, rest, cut = map(int, text.split(b":"))
+    segment = blocks * _BLOCK_BYTES
+    if not blocks and (last or rest):
+        return None
+    if rest > segment or not 0 < heads <= first or (last >= heads and first > last):
+        return None
+    total = last * segment + rest
+    kept = [(0, total)] if first == heads else [(0, heads * segment)]
+    if first > heads:
+        kept.append((first * segment, total))
+    return _Size(
+        total=total,
+        kept=tuple((start, end) for start, end in kept if start < end),
+        is_cut=cut == 1,
     )
 
 
