@@ -149,7 +149,7 @@ class ServerBody(_Body):
     environment: Word | None = None
     tags: Annotated[dict[Word, Word], Field(max_length=50)] = {}
     max_concurrency: None = None
-    status: Literal["enabled", "disabled"] = "enabled"
+    status: Literal["enabled", "disabled", "maintenance"] = "enabled"
 
     def definition(self) -> ServerDefinition:
         """Return what was sent."""

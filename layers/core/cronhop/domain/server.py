@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 
 class ServerStatus(StrEnum):
@@ -13,6 +14,18 @@ class ServerStatus(StrEnum):
 
     ENABLED = "enabled"  #: they may
     DISABLED = "disabled"  #: they may not: runs are skipped
+    MAINTENANCE = "maintenance"  #: the same, for a while
+
+    @property
+    def why_not(self) -> str | None:
+        """Why no command may be started, None if one may."""
+        return _WHY_NOT.get(self)
+
+
+_WHY_NOT: Final = {
+    ServerStatus.DISABLED: "the server is disabled",
+    ServerStatus.MAINTENANCE: "the server is in maintenance",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
