@@ -21,10 +21,11 @@ class Servers:
     """What people do with servers.
 
     `allowed_networks` are CIDRs that a server may lie in although they are
-    loopback or the like.
+    loopback or the like, `refused_networks` those that it may never lie in.
     """
 
     allowed_networks: tuple[str, ...] = ()
+    refused_networks: tuple[str, ...] = ()
 
     def create(self, definition: ServerDefinition, *, by: str, now: datetime) -> Server:
         """Put a server on record. Raises Invalid, Conflict if its name is taken."""
@@ -80,7 +81,11 @@ class Servers:
         store.remove(server)
 
     def _check(self, definition: ServerDefinition) -> None:
-        check_host(definition.host, allowed=self.allowed_networks)
+        check_host(
+            definition.host,
+            allowed=self.allowed_networks,
+            refused=self.refused_networks,
+        )
         for line in definition.host_keys:
             parse_host_key(line)
         require_credential(definition.credential, field="credential")
