@@ -71,12 +71,14 @@ def _handle(
     function returns is frozen with it, and would thaw hours later with a lease
     long over: if one cannot be ended, the process is, and the messages come back.
     """
-    executor, allowed = _executor()
+    executor, settings = _executor()
     left_s = context.get_remaining_time_in_millis() / 1000
     failed: set[str] = set()
     runs: dict[str, Run | None] = {}
     pool = ThreadPoolExecutor(max_workers=len(bodies) or 1)
-    with Connections(allowed=allowed) as connections:
+    with Connections(
+        allowed=settings.allowed_networks, refused=settings.refused_networks
+    ) as connections:
         invocation = Invocation(
             connections=connections,
             ends_at=datetime.now(UTC) + timedelta(seconds=left_s),
@@ -111,7 +113,7 @@ def _one(executor: Executor, body: str, invocation: Invocation) -> Run | None:
 
 
 @cache
-def _executor() -> tuple[Executor, tuple[str, ...]]:
+def _executor() -> tuple[Executor, Settings]:
     settings = Settings.from_env()
     session = Session(settings)
     connection.connect(settings, session.botocore)
@@ -122,4 +124,4 @@ def _executor() -> tuple[Executor, tuple[str, ...]]:
         now=lambda: datetime.now(UTC),
         sleep=time.sleep,
     )
-    return executor, settings.allowed_networks
+    return executor, settings

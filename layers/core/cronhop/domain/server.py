@@ -51,6 +51,7 @@ class ServerDefinition:
     tags: Mapping[str, str]
     max_concurrency: int | None
     status: ServerStatus
+    via_server: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
