@@ -41,6 +41,7 @@ def services() -> Services:
             secrets=Secrets(session.client("secretsmanager"), settings)
         ),
         servers=Servers(
+            queue=queue,
             allowed_networks=settings.allowed_networks,
             refused_networks=settings.refused_networks,
         ),

@@ -8,6 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from cronhop.domain.server_check import HostKeyAlert, ServerCheck
+
+MAX_HOST_KEYS: Final = 10  # pinned for one server
+
 
 class ServerStatus(StrEnum):
     """Whether commands may be started on a server."""
@@ -36,9 +40,11 @@ class ServerDefinition:
     |-----------------|---------------------------------------------------------|
     | host            | DNS name or address                                     |
     | credential      | name of the credential to log in with                   |
-    | host_keys       | the pinned keys, `ssh-ed25519 AAAA…`, at least one      |
+    | host_keys       | the pinned keys, `ssh-ed25519 AAAA…`; with none of them |
+    |                 | nothing is started                                      |
     | tags            | free words to select servers by                         |
     | max_concurrency | commands at once, None for no limit                     |
+    | via_server      | the server that is its jump host, None for none         |
     """
 
     name: str
@@ -56,10 +62,28 @@ class ServerDefinition:
 
 @dataclass(frozen=True, kw_only=True)
 class Server(ServerDefinition):
-    """An SSH host as it is on record; `version` counts the changes."""
+    """An SSH host as it is on record; `version` counts the changes of users.
+
+    | field          | meaning                                                  |
+    |----------------|----------------------------------------------------------|
+    | jump_for       | the servers that it is the jump host of                  |
+    | check_id       | the newest check that was asked for                      |
+    | last_check     | the newest that was made where the server is now         |
+    | host_key_alert | the host showed a key that is not pinned                 |
+    """
 
     server_id: str
     version: int
     created_by: str
     created_at: datetime
     updated_at: datetime
+    jump_for: frozenset[str] = frozenset()
+    check_id: str | None = None
+    last_check: ServerCheck | None = None
+    host_key_alert: HostKeyAlert | None = None
+
+    @property
+    def pending_check(self) -> str | None:
+        """The check that was asked for and is not answered, None if there is none."""
+        done = self.last_check.check_id if self.last_check else ""
+        return self.check_id if self.check_id and self.check_id > done else None

@@ -165,13 +165,20 @@ class Connection:
         with self._translated(Phase.HANDSHAKE):
             return shown_key(self._transport)
 
+    def check_host_key(self) -> None:
+        """Ensure that the key which the server has shown is a pinned one.
+
+        Raises `HostKeyRefused`, `HostKeyMissing`.
+        """
+        check_host_key(self._server, pinned_keys(self._server), self.host_key)
+
     def log_in(self, secret: Secret) -> None:
         """Log in, if the host key is a pinned one.
 
         Raises a `RemoteError`: `HostKeyRefused`, `HostKeyMissing`, `LoginRefused`,
         `Unreachable`, `Deadline`, `ProtocolError`.
         """
-        check_host_key(self._server, pinned_keys(self._server), self.host_key)
+        self.check_host_key()
         with self._translated(Phase.LOGIN):
             log_in(self._transport, self._server.username, secret)
         self._watchdog.expires_at = self.deadline
@@ -417,6 +424,27 @@ class Connections:
         except TimeoutError:
             raise Deadline(OVER) from None
 
+    def to_jump(
+        self,
+        server: Server,
+        via: tuple[Server, Secret] | None,
+        *,
+        deadline: float,
+    ) -> Connection | None:
+        """Return the connection to the server's jump host, None if it has none.
+
+        Raises what `to` raises, as an error of the jump host.
+        """
+        if server.via_server != (via[0].server_id if via else None):
+            # Never around the jump host: there may be another host at its address.
+            raise Unreachable("its jump host was not found")
+        if via is None:
+            return None
+        try:
+            return self.to(*via, deadline=deadline)
+        except RemoteError as exc:
+            raise exc.via(via[0].name) from exc
+
     def meet(
         self,
         server: Server,
@@ -428,7 +456,7 @@ class Connections:
 
         Raises what `Connection.meet` raises, and what its jump host failed with.
         """
-        jump = self._jump(server, via, deadline)
+        jump = self.to_jump(server, via, deadline=deadline)
         with self._turn(server, deadline):
             return Connection.meet(
                 server,
@@ -467,7 +495,7 @@ class Connections:
     ) -> None:
         """Open a connection into `future`."""
         try:
-            jump = self._jump(server, via, deadline)
+            jump = self.to_jump(server, via, deadline=deadline)
             with self._turn(server, deadline):
                 connection = self._patiently(server, secret, deadline, jump)
         except BaseException as exc:
@@ -476,20 +504,6 @@ class Connections:
         future.set_result(connection)
         if self._is_closed:
             connection.close()
-
-    def _jump(
-        self, server: Server, via: tuple[Server, Secret] | None, deadline: float
-    ) -> Connection | None:
-        """Return the connection to the server's jump host, None if it has none."""
-        if server.via_server != (via[0].server_id if via else None):
-            # Never around the jump host: there may be another host at its address.
-            raise Unreachable("its jump host was not found")
-        if via is None:
-            return None
-        try:
-            return self.to(*via, deadline=deadline)
-        except RemoteError as exc:
-            raise exc.via(via[0].name) from exc
 
     @contextmanager
     def _turn(self, server: Server, deadline: float) -> Iterator[None]:
