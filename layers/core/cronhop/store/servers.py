@@ -25,6 +25,7 @@ from pynamodb.transactions import TransactWrite
 
 from cronhop.domain.server import Server, ServerStatus
 from cronhop.domain.server_check import HostKeyAlert, ServerCheck
+from cronhop.errors import Conflict, PreconditionFailed
 from cronhop.store.attributes import LISTED, InstantAttribute, set_or_remove
 from cronhop.store.connection import table, update
 from cronhop.store.names import name_key, named_write
@@ -89,11 +90,19 @@ class ServerRow(Model):
 
 
 def add(server: Server) -> None:
-    """Put the server. Raises Conflict if another one has its name."""
-    with named_write(ServerRow, name=server.name, holder=server.server_id) as write:
-        write.save(_row(server), condition=ServerRow.server_id.does_not_exist())
-        _take_name(write, server)
-        _move_jump(write, server.server_id, old=None, new=server.via_server)
+    """Put the server.
+
+    Raises Conflict if another one has its name, or if its jump host has become
+    none that may be one.
+    """
+    name, holder = server.name, server.server_id
+    try:
+        with named_write(ServerRow, name=name, holder=holder) as write:
+            write.save(_row(server), condition=ServerRow.server_id.does_not_exist())
+            _take_name(write, server)
+            _move_jump(write, server.server_id, old=None, new=server.via_server)
+    except PreconditionFailed as exc:
+        raise Conflict("the jump host was just changed", field="via_server") from exc
 
 
 def replace(old: Server, new: Server) -> None:
