@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from contextlib import contextmanager, suppress
 
 
@@ -30,8 +31,11 @@ def listening(serve):
     acceptor.join(5)
 
 
-def proxy(port, *, stall_at):
-    """Pass bytes on, but only the first `stall_at` that come from the server."""
+def proxy(port, *, stall_at, drip_s=None):
+    """Pass bytes on, but only the first `stall_at` that come from the server.
+
+    With `drip_s` the others follow one by one, each so many seconds later.
+    """
 
     def serve(client):
         upstream = socket.create_connection(("127.0.0.1", port))
@@ -50,6 +54,10 @@ def proxy(port, *, stall_at):
         )
         back.start()
         pump(upstream, client, stall_at)
+        with suppress(OSError):
+            while drip_s and (byte := upstream.recv(1)):
+                time.sleep(drip_s)
+                client.sendall(byte)
         back.join(30)
         upstream.close()
         client.close()

@@ -412,6 +412,30 @@ def test_a_stall_at_any_byte_ends_at_the_deadline(sshd):
     wait_until(lambda: threading.active_count() <= before)
 
 
+def test_a_drip_from_any_byte_on_ends_at_the_deadline(sshd):
+    """A server that sends a byte now and then is not waited for any longer."""
+    seconds = 1.0
+
+    def visit(drip_at):
+        dripping = proxy(sshd.port, stall_at=drip_at, drip_s=0.05)
+        with listening(dripping) as port:
+            begun = time.monotonic()
+            try:
+                with open_to(sshd, port=port, seconds=seconds) as connection:
+                    connection.execute(b"echo x", limit=100)
+            except RemoteError as error:
+                return error.reason, time.monotonic() - begun
+            return "done", time.monotonic() - begun
+
+    before = threading.active_count()
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(visit, range(0, 2400, 200)))
+
+    assert [taken for _, taken in results if taken > seconds + 1] == []
+    assert {reason for reason, _ in results} == {"deadline"}
+    wait_until(lambda: threading.active_count() <= before)
+
+
 def test_the_deadline_ends_a_command(sshd):
     """Nothing outlives it, also not what waits for its turn."""
     with open_to(sshd, seconds=0.7) as connection, ThreadPoolExecutor(10) as pool:

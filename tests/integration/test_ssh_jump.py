@@ -235,27 +235,29 @@ def test_a_jump_host_that_dies_ends_what_goes_through_it(sshd, jump, connections
 
 
 @contextmanager
-def at_hop(hop, sshd, jump, stall_at):
-    """Yield server and jump host, one of them behind a proxy that falls silent."""
+def at_hop(hop, sshd, jump, **trouble):
+    """Yield server and jump host, one of them behind a proxy that makes trouble."""
     target = sshd if hop == "server" else jump
-    with listening(proxy(target.port, stall_at=stall_at)) as port:
+    with listening(proxy(target.port, **trouble)) as port:
         if hop == "server":
             yield behind(sshd, port=port), via(jump)
         else:
             yield behind(sshd), via(jump, port=port)
 
 
+@pytest.mark.parametrize("drip_s", [None, 0.05], ids=["stall", "drip"])
 @pytest.mark.parametrize(
     ("hop", "points"),
     [("server", range(0, 3600, 400)), ("jump", range(0, 9000, 500))],
 )
-def test_a_stall_at_any_byte_ends_at_the_deadline(sshd, jump, hop, points):
-    """Either hop falls silent after n bytes; we are back within a second."""
+def test_a_stall_at_any_byte_ends_at_the_deadline(sshd, jump, hop, points, drip_s):
+    """Either hop falls silent, or nearly so, after n bytes; we are back in a second."""
     seconds = 1.5
 
     def visit(stall_at):
+        trouble = {"stall_at": stall_at, "drip_s": drip_s}
         with (
-            at_hop(hop, sshd, jump, stall_at) as (server, first),
+            at_hop(hop, sshd, jump, **trouble) as (server, first),
             Connections(allowed=LOOPBACK) as connections,
         ):
             begun = time.monotonic()

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -458,12 +458,15 @@ class Connections:
         """
         jump = self.to_jump(server, via, deadline=deadline)
         with self._turn(server, deadline):
-            return Connection.meet(
-                server,
-                deadline=deadline,
-                allowed=self._allowed,
-                refused=self._refused,
-                jump=jump,
+            return _patiently(
+                lambda: Connection.meet(
+                    server,
+                    deadline=deadline,
+                    allowed=self._allowed,
+                    refused=self._refused,
+                    jump=jump,
+                ),
+                deadline,
             )
 
     def close(self) -> None:
@@ -497,7 +500,17 @@ class Connections:
         try:
             jump = self.to_jump(server, via, deadline=deadline)
             with self._turn(server, deadline):
-                connection = self._patiently(server, secret, deadline, jump)
+                connection = _patiently(
+                    lambda: Connection.open(
+                        server,
+                        secret,
+                        deadline=deadline,
+                        allowed=self._allowed,
+                        refused=self._refused,
+                        jump=jump,
+                    ),
+                    deadline,
+                )
         except BaseException as exc:
             future.set_exception(exc)
             raise
@@ -517,35 +530,23 @@ class Connections:
         finally:
             turn.release()
 
-    def _patiently(
-        self,
-        server: Server,
-        secret: Secret,
-        deadline: float,
-        jump: Connection | None,
-    ) -> Connection:
-        """Open a connection, again if the server drops it for having too many.
 
-        MaxStartups counts everybody who is not logged in yet, us and others.
-        """
-        give_up_at = min(deadline, time.monotonic() + OPENING_S)
-        pauses = iter(BUSY_PAUSES_S)
-        while True:
-            try:
-                return Connection.open(
-                    server,
-                    secret,
-                    deadline=deadline,
-                    allowed=self._allowed,
-                    refused=self._refused,
-                    jump=jump,
-                )
-            except Busy:
-                pause_s = next(pauses, OPENING_S)
-                if time.monotonic() + pause_s >= give_up_at:
-                    raise
-            # Not all of those who were dropped come back at once.
-            time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+def _patiently(attempt: Callable[[], Connection], deadline: float) -> Connection:
+    """Open a connection, again if the server drops it for having too many.
+
+    MaxStartups counts everybody who is not logged in yet, us and others.
+    """
+    give_up_at = min(deadline, time.monotonic() + OPENING_S)
+    pauses = iter(BUSY_PAUSES_S)
+    while True:
+        try:
+            return attempt()
+        except Busy:
+            pause_s = next(pauses, OPENING_S)
+            if time.monotonic() + pause_s >= give_up_at:
+                raise
+        # Not all of those who were dropped come back at once.
+        time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
 
 
 def _close(future: Future[Connection]) -> None:

@@ -50,11 +50,15 @@ class HostFacts:
 def ask(connection: Connection) -> HostFacts:
     """Return what the host says of itself. Raises a `RemoteError`."""
     marker = secrets.token_hex(16)
-    script = f"{_script()}\npr_probe {marker}\n"
     answer = connection.execute(
-        script.encode(), limit=_ANSWER_BYTES, timeout_s=_ANSWER_S
+        script(marker), limit=_ANSWER_BYTES, timeout_s=_ANSWER_S
     )
     return read_facts(answer, marker)
+
+
+def script(marker: str) -> bytes:
+    """Return what is sent to the host; its answer bears the marker."""
+    return f"{_text_of_script()}\npr_probe {marker}\n".encode()
 
 
 def read_facts(answer: bytes, marker: str) -> HostFacts:
@@ -110,5 +114,5 @@ def _text(value: str) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _script() -> str:
+def _text_of_script() -> str:
     return files("cronhop.ssh").joinpath("probe.sh").read_text()
