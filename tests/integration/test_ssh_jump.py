@@ -1,9 +1,10 @@
 """Connections through a jump host: two real sshds, and a proxy between them."""
 
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -303,6 +304,38 @@ def test_a_target_that_accepts_and_says_nothing(sshd, jump, monkeypatch):
                 deadline=soon(0.3),
                 via=via(jump),
             )
+
+
+@contextmanager
+def dropping():
+    """Yield a port of 127.0.0.1 whose backlog is full: Linux drops what comes."""
+    with ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = sockets.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def test_a_jump_host_that_never_answers_for_the_target(sshd, jump, connections):
+    """Its sshd waits for a silent network: at our deadline we do not."""
+    first = connections.to(*via(jump), deadline=soon())
+    with dropping() as port:
+        begun = time.monotonic()
+
+        with pytest.raises(Deadline):
+            connections.to(
+                behind(sshd, port=port),
+                sshd.secret,
+                deadline=soon(0.5),
+                via=via(jump),
+            )
+
+        assert time.monotonic() - begun < 1.5
+    assert first.execute(b"echo on", limit=10) == b"on\n"
 
 
 def test_a_flood_through_the_tunnel_is_cut(sshd, jump, connections):

@@ -142,7 +142,12 @@ class Connection:
             )
         else:
             target = forwarded(server, allowed=allowed, refused=refused)
-            stream = jump.tunnel(target, opened_by=opened_by, allowance=_LOGIN_BYTES)
+            stream = jump.tunnel(
+                target,
+                opened_by=opened_by,
+                deadline=deadline,
+                allowance=_LOGIN_BYTES,
+            )
         transport = Transport(stream, tuple(key_type for key_type, _ in pinned))
         watchdog = Watchdog(transport, opened_by)
         connection = cls(server, transport, watchdog, deadline=deadline)
@@ -189,11 +194,17 @@ class Connection:
         return self._transport.is_active() and not self._watchdog.has_fired
 
     def tunnel(
-        self, target: tuple[str, int], *, opened_by: float, allowance: int
+        self,
+        target: tuple[str, int],
+        *,
+        opened_by: float,
+        deadline: float,
+        allowance: int,
     ) -> Tunnel:
         """Return a stream to host and port, as the server reaches them.
 
-        Raises `Unreachable`, `Busy`, `Deadline`.
+        The instants and `allowance` are those of `connect`. Raises `Unreachable`,
+        `Busy`, `Deadline`.
         """
         if not self._tunnels.acquire(blocking=False):
             raise Busy("too many connections are open over the jump host")
@@ -204,7 +215,7 @@ class Connection:
                 )
         except BaseException as exc:
             self._tunnels.release()
-            if isinstance(exc, RemoteError) and time.monotonic() >= self.deadline:
+            if isinstance(exc, RemoteError) and time.monotonic() >= deadline:
                 raise Deadline(OVER) from exc
             raise
         return Tunnel(
