@@ -14,7 +14,7 @@ from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.session import Session
 from cronhop.domain.credential import Secret
-from cronhop.domain.message import Message
+from cronhop.domain.message import Probe, read
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import ServerDefinition, ServerStatus
 from cronhop.domain.task import (
@@ -25,6 +25,7 @@ from cronhop.domain.task import (
     TaskDefinition,
     TaskKind,
 )
+from cronhop.services.check import Checker
 from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.execute import Executor, Invocation
@@ -138,7 +139,10 @@ class World:
             sleep=self.clock.sleep,
         )
         self.credentials = Credentials(secrets=self.secrets)
-        self.servers = Servers(allowed_networks=self.settings.allowed_networks)
+        self.checker = Checker(secrets=self.secrets, now=self.clock)
+        self.servers = Servers(
+            queue=self.queue, allowed_networks=self.settings.allowed_networks
+        )
         self.tasks = Tasks(dispatcher=self.dispatcher)
         self.runs = Runs(bucket=bucket)
 
@@ -204,7 +208,7 @@ class World:
         """Take what lies in the queue: (message, delay in seconds), as sent."""
         queue = sqs_backends[ACCOUNT][REGION].queues["test-queue"]
         taken = [
-            (Message.from_json(one.body), round(one.delayed_until / 1000 - _sent(one)))
+            (read(one.body), round(one.delayed_until / 1000 - _sent(one)))
             for one in queue._messages
         ]
         queue._messages.clear()
@@ -226,6 +230,10 @@ class World:
                 ends_at=self.clock() + timedelta(seconds=60),
                 stop_at=time.monotonic() + 50,
             )
+            if isinstance(message, Probe):
+                return self.checker.check(
+                    message, connections, deadline=invocation.stop_at
+                )
             return self.executor.handle(message, invocation)
 
     def settle(self, run_id, *, minutes=30):

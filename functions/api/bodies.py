@@ -20,7 +20,7 @@ from pydantic import (
 from cronhop.domain.credential import Secret
 from cronhop.domain.private_key import MAX_CHARACTERS
 from cronhop.domain.schedule import CronSchedule
-from cronhop.domain.server import ServerDefinition, ServerStatus
+from cronhop.domain.server import MAX_HOST_KEYS, ServerDefinition, ServerStatus
 from cronhop.domain.task import (
     CatchUp,
     Overlap,
@@ -144,12 +144,13 @@ class ServerBody(_Body):
     credential: CredentialName
     host_keys: Annotated[
         list[Annotated[str, StringConstraints(max_length=8192)]],
-        Field(min_length=1, max_length=10),
-    ]
+        Field(max_length=MAX_HOST_KEYS),
+    ] = []
     environment: Word | None = None
     tags: Annotated[dict[Word, Word], Field(max_length=50)] = {}
     max_concurrency: None = None
-    status: Literal["enabled", "disabled"] = "enabled"
+    status: Literal["enabled", "disabled", "maintenance"] = "enabled"
+    via_server: str | None = None
 
     def definition(self) -> ServerDefinition:
         """Return what was sent."""
@@ -164,7 +165,17 @@ class ServerBody(_Body):
             tags=self.tags,
             max_concurrency=self.max_concurrency,
             status=ServerStatus(self.status),
+            via_server=self.via_server,
         )
+
+
+class HostKeyBody(_Body):
+    """The approval of a host key that a check has seen."""
+
+    fingerprint: Annotated[
+        str, StringConstraints(pattern=r"^SHA256:[A-Za-z0-9+/]{43}$")
+    ]
+    replace: bool = False
 
 
 class ScriptBody(_Body):

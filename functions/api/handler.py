@@ -13,7 +13,13 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from cronhop import __version__
-from cronhop.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from cronhop.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    QueueUnavailable,
+)
 from cronhop.observe import log
 
 from . import credentials, runs, servers, tasks
@@ -104,6 +110,11 @@ def _on_conflict(exc: Conflict) -> Response[str]:
 @app.exception_handler(PreconditionFailed)
 def _on_precondition_failed(exc: PreconditionFailed) -> Response[str]:
     return problem(HTTPStatus.PRECONDITION_FAILED, str(exc))
+
+
+@app.exception_handler(QueueUnavailable)
+def _on_queue_unavailable(exc: QueueUnavailable) -> Response[str]:
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(exc))
 
 
 @app.exception_handler(Exception)

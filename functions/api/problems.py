@@ -22,6 +22,9 @@ SET_BY_CRONHOP = frozenset(
         "created_at",
         "updated_at",
         "fingerprint",
+        "pending_check",
+        "last_check",
+        "host_key_alert",
     }
 )
 CONTENT_TYPE = "application/problem+json"

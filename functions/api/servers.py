@@ -9,7 +9,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
-from .bodies import ServerBody, merged
+from .bodies import HostKeyBody, ServerBody, merged
 from .request import IfMatch, Limit, Token, after, caller, listed, version
 from .views import answer, empty, server_body, server_view
 from .wiring import now, services
@@ -57,6 +57,26 @@ def change(
 def delete(server_id: str, if_match: IfMatch = None) -> Response[str]:
     services().servers.delete(server_id, version=version(if_match))
     return empty()
+
+
+@router.post("/v1/servers/<server_id>/check")
+def check(server_id: str) -> Response[str]:
+    check_id = services().servers.check(server_id, now=now())
+    return answer({"check_id": check_id}, HTTPStatus.ACCEPTED)
+
+
+@router.post("/v1/servers/<server_id>/host-keys")
+def approve(
+    server_id: str, body: Annotated[HostKeyBody, Body()], if_match: IfMatch = None
+) -> Response[str]:
+    server = services().servers.approve(
+        server_id,
+        body.fingerprint,
+        only=body.replace,
+        version=version(if_match),
+        now=now(),
+    )
+    return answer(server_view(server), version=server.version)
 
 
 def _change(server_id: str, body: ServerBody, old: int | None) -> Response[str]:

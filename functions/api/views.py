@@ -78,14 +78,21 @@ def server_body(server: Server) -> dict[str, Any]:
         "tags": dict(server.tags),
         "max_concurrency": server.max_concurrency,
         "status": server.status.value,
+        "via_server": server.via_server,
     }
 
 
 def server_view(server: Server) -> dict[str, Any]:
     """Return a server."""
+    alert = server.host_key_alert
     return {
         "server_id": server.server_id,
         **server_body(server),
+        "pending_check": server.pending_check,
+        "last_check": server.last_check.to_dict() if server.last_check else None,
+        "host_key_alert": {"seen": alert.seen, "at": instant(alert.at)}
+        if alert
+        else None,
         "version": server.version,
         "created_by": server.created_by,
         "created_at": instant(server.created_at),

@@ -40,7 +40,11 @@ def services() -> Services:
         credentials=Credentials(
             secrets=Secrets(session.client("secretsmanager"), settings)
         ),
-        servers=Servers(allowed_networks=settings.allowed_networks),
+        servers=Servers(
+            queue=queue,
+            allowed_networks=settings.allowed_networks,
+            refused_networks=settings.refused_networks,
+        ),
         tasks=Tasks(dispatcher=Dispatcher(queue, shards=settings.shards)),
         runs=Runs(bucket=OutputBucket(session.client("s3"), settings.bucket)),
     )

@@ -13,9 +13,10 @@ from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.session import Session
-from cronhop.domain.message import Message, MessageKind
+from cronhop.domain.message import Message, MessageKind, Probe, read
 from cronhop.domain.run import Run
 from cronhop.observe import log
+from cronhop.services.check import Checker
 from cronhop.services.execute import Executor, Invocation
 from cronhop.settings import Settings
 from cronhop.ssh.connection import Connections
@@ -71,19 +72,21 @@ def _handle(
     function returns is frozen with it, and would thaw hours later with a lease
     long over: if one cannot be ended, the process is, and the messages come back.
     """
-    executor, allowed = _executor()
+    executor, checker, settings = _executor()
     left_s = context.get_remaining_time_in_millis() / 1000
     failed: set[str] = set()
     runs: dict[str, Run | None] = {}
     pool = ThreadPoolExecutor(max_workers=len(bodies) or 1)
-    with Connections(allowed=allowed) as connections:
+    with Connections(
+        allowed=settings.allowed_networks, refused=settings.refused_networks
+    ) as connections:
         invocation = Invocation(
             connections=connections,
             ends_at=datetime.now(UTC) + timedelta(seconds=left_s),
             stop_at=time.monotonic() + left_s - CLOSE_BEFORE_S,
         )
         futures: dict[Future[Run | None], str] = {
-            pool.submit(_one, executor, body, invocation): name
+            pool.submit(_one, executor, checker, body, invocation): name
             for name, body in bodies.items()
         }
         done, alive = wait(futures, timeout=max(left_s - END_BEFORE_S, 0))
@@ -106,20 +109,28 @@ def _handle(
     return failed, runs
 
 
-def _one(executor: Executor, body: str, invocation: Invocation) -> Run | None:
-    return executor.handle(Message.from_json(body), invocation)
+def _one(
+    executor: Executor, checker: Checker, body: str, invocation: Invocation
+) -> Run | None:
+    message = read(body)
+    if isinstance(message, Probe):
+        checker.check(message, invocation.connections, deadline=invocation.stop_at)
+        return None
+    return executor.handle(message, invocation)
 
 
 @cache
-def _executor() -> tuple[Executor, tuple[str, ...]]:
+def _executor() -> tuple[Executor, Checker, Settings]:
     settings = Settings.from_env()
     session = Session(settings)
     connection.connect(settings, session.botocore)
+    secrets = Secrets(session.client("secretsmanager"), settings)
     executor = Executor(
         Queue(session.client("sqs"), settings.queue_url),
-        Secrets(session.client("secretsmanager"), settings),
+        secrets,
         OutputBucket(session.client("s3"), settings.bucket),
         now=lambda: datetime.now(UTC),
         sleep=time.sleep,
     )
-    return executor, settings.allowed_networks
+    checker = Checker(secrets=secrets, now=lambda: datetime.now(UTC))
+    return executor, checker, settings

@@ -228,6 +228,50 @@ def test_wrong_host_key_is_refused(
     assert run["reason"].count("SHA256:") == 2
 
 
+def check(api: httpx.Client, path: str) -> dict[str, Any]:
+    """Have the server checked; return it as it is shown then."""
+    asked = api.post(f"{path}/check")
+    assert asked.status_code == 202, asked.text
+
+    def look() -> dict[str, Any] | None:
+        shown: dict[str, Any] = api.get(path).json()
+        return None if shown["pending_check"] else shown
+
+    shown: dict[str, Any] = until(look, within_s=60)
+    assert shown["last_check"]["check_id"] == asked.json()["check_id"]
+    return shown
+
+
+def test_key_is_approved_and_jump_host_kept(
+    api: httpx.Client, server: dict[str, Any], create: Create
+) -> None:
+    """A check shows the key; approved, commands run, as they do behind the server."""
+    path = f"/v1/servers/{server['server_id']}"
+    assert api.patch(path, json={"host_keys": None}).json()["host_keys"] == []
+    run = run_now(api, create("true"))
+    assert run["reason"].startswith("host_key: no host key is pinned")
+    (seen,) = check(api, path)["last_check"]["host_keys_seen"]
+
+    approved = api.post(f"{path}/host-keys", json={"fingerprint": seen["fingerprint"]})
+
+    assert approved.status_code == 200, approved.text
+    assert check(api, path)["last_check"]["ok"]
+    assert run_now(api, create("true"))["state"] == "completed"
+    names = ("host", "port", "username", "credential")
+    body = {name: server[name] for name in names} | {
+        "name": f"behind {uuid.uuid4()}",
+        "host_keys": approved.json()["host_keys"],
+        "via_server": server["server_id"],
+    }
+    behind = api.post("/v1/servers", json=body)
+    assert behind.status_code == 201, behind.text
+    beyond = f"/v1/servers/{behind.json()['server_id']}"
+    steps = check(api, beyond)["last_check"]["steps"]
+    assert (steps[0]["step"], steps[0]["ok"]) == ("jump", True)
+    assert api.delete(path).status_code == 409
+    assert api.delete(beyond).status_code == 204
+
+
 def test_token_of_another_pool_is_refused(stack: Stack, api: httpx.Client) -> None:
     """Who is logged in somewhere else is nobody here; an id token opens nothing."""
     notes = stack.notes()

@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api import handler, wiring
+from cronhop.domain.host_key import fingerprint
+from cronhop.services import servers as servers_module
 from cronhop.store import servers, tasks
 from tests.sshd import keypair
 from tests.world import SOME_HOST_KEY
@@ -267,6 +269,178 @@ def test_stale_change_is_refused(api, server):
     assert api("GET", path).body["port"] == 23
 
 
+# -- checks of servers, their keys and their jump hosts
+
+
+@pytest.fixture
+def unknown(api, world, sshd):
+    """A server whose host key nobody has pinned."""
+    world.clock.now = wiring.now()  # ids of the API's clock and the executor's
+    key = {"name": "login", "private_key": sshd.private_key}
+    assert api("POST", "/v1/credentials", key).status == 201
+    body = server_body(
+        host=sshd.host, port=sshd.port, username=sshd.username, credential="login"
+    )
+    del body["host_keys"]
+    made = api("POST", "/v1/servers", body)
+    assert made.status == 201, made.body
+    assert made.body["host_keys"] == []
+    return f"/v1/servers/{made.body['server_id']}"
+
+
+def test_check_is_answered_by_the_executor(api, world, unknown):
+    """The API only asks; the server shows that it is pending, then what was found."""
+    before = api("GET", unknown).body
+    assert (before["pending_check"], before["last_check"]) == (None, None)
+
+    asked = api("POST", f"{unknown}/check")
+
+    assert asked.status == 202
+    pending = api("GET", unknown).body
+    assert pending == before | {"pending_check": asked.body["check_id"]}
+    world.deliver()
+    shown = api("GET", unknown)
+    assert shown.body["pending_check"] is None
+    assert shown.body["last_check"]["check_id"] == asked.body["check_id"]
+    assert shown.body["last_check"]["ok"] is False
+    assert shown.headers["etag"] == '"1"'
+    assert api("GET", "/v1/servers").body["items"] == [shown.body]
+    assert api("POST", f"{unknown}x/check").status == 404
+
+
+@pytest.mark.parametrize("way", ["refuses", "raises"])
+def test_check_that_cannot_be_sent_is_an_error(api, unknown, monkeypatch, way):
+    """Nothing is on record as pending that is not on its way."""
+    queue = wiring.services().servers.queue
+    refuses = {"refuses": lambda batch: [batch[0][0]], "raises": lambda batch: 1 / 0}
+    monkeypatch.setattr(queue, "_send_batch", refuses[way])
+
+    assert api("POST", f"{unknown}/check").status in {500, 503}
+    assert api("GET", unknown).body["pending_check"] is None
+
+
+def test_host_key_is_approved(api, world, sshd, unknown):
+    """By the fingerprint that the check has shown, and nothing else."""
+    path, seen = f"{unknown}/host-keys", {"fingerprint": fingerprint(sshd.host_key)}
+    early = api("POST", path, seen)
+    assert (early.status, fields(early)) == (409, ["fingerprint"])
+    api("POST", f"{unknown}/check")
+    world.deliver()
+    (shown,) = api("GET", unknown).body["last_check"]["host_keys_seen"]
+    assert shown["fingerprint"] == seen["fingerprint"]
+    other = api("POST", path, {"fingerprint": fingerprint(SOME_HOST_KEY)})
+    assert (other.status, fields(other)) == (409, ["fingerprint"])
+    for bad in ("", "SHA256:", seen["fingerprint"][7:], sshd.host_key, None):
+        answer = api("POST", path, {"fingerprint": bad})
+        assert (answer.status, fields(answer)) == (400, ["fingerprint"])
+    forged = api("POST", path, seen | {"key": SOME_HOST_KEY})
+    assert (forged.status, fields(forged)) == (400, ["key"])
+    assert api("POST", path, seen, headers={"if-match": '"2"'}).status == 412
+    assert api("GET", unknown).body["host_keys"] == []
+
+    approved = api("POST", path, seen, headers={"if-match": '"1"'})
+
+    assert approved.status == 200
+    assert approved.headers["etag"] == '"2"'
+    assert approved.body["host_keys"] == [sshd.host_key]
+    assert api("GET", unknown).body == approved.body
+
+
+def test_alert_is_shown_until_the_key_is_approved(api, world, sshd, unknown):
+    """A changed key is told with its fingerprint; approving it replaces the old one."""
+    api("PATCH", unknown, {"host_keys": [SOME_HOST_KEY]})
+    api("POST", f"{unknown}/check")
+    world.deliver()
+    alert = api("GET", unknown).body["host_key_alert"]
+    assert alert["seen"] == fingerprint(sshd.host_key)
+    assert alert["at"].endswith("Z")
+
+    approved = api(
+        "POST",
+        f"{unknown}/host-keys",
+        {"fingerprint": alert["seen"], "replace": True},
+    )
+
+    assert approved.body["host_keys"] == [sshd.host_key]
+    assert approved.body["host_key_alert"] is None
+
+
+def via(server, **changes):
+    return server_body(via_server=server["server_id"], **changes)
+
+
+def test_jump_host_is_one_hop(api, server):
+    """Neither behind another one, nor itself, nor nobody; each names the field."""
+    behind = api("POST", "/v1/servers", via(server, name="behind")).body
+    assert behind["via_server"] == server["server_id"]
+    other = api("POST", "/v1/servers", server_body(name="other")).body
+    path = f"/v1/servers/{server['server_id']}"
+
+    for method, target, body in [
+        ("POST", "/v1/servers", via(behind, name="third")),
+        ("POST", "/v1/servers", via({"server_id": "x"}, name="third")),
+        ("POST", "/v1/servers", via({"server_id": "0" * 26}, name="third")),
+        ("POST", "/v1/servers", via({"server_id": 3}, name="third")),
+        ("PATCH", path, {"via_server": server["server_id"]}),
+        ("PATCH", path, {"via_server": other["server_id"]}),
+        ("PUT", path, via(other)),
+        ("PATCH", path, {"via_server": behind["server_id"]}),
+    ]:
+        answer = api(method, target, body)
+        assert (answer.status, fields(answer)) == (400, ["via_server"]), body
+    assert api("GET", path).body == server
+    assert len(api("GET", "/v1/servers").body["items"]) == 3
+
+
+def test_jump_host_in_use_stays(api, server):
+    """It can be removed when nobody goes through it any more."""
+    path = f"/v1/servers/{server['server_id']}"
+    behind = [
+        api("POST", "/v1/servers", via(server, name=f"behind-{number}")).body
+        for number in range(3)
+    ]
+    paths = [f"/v1/servers/{one['server_id']}" for one in behind]
+    other = api("POST", "/v1/servers", server_body(name="other")).body
+
+    refused = api("DELETE", path)
+    assert refused.status == 409
+    assert "behind-0" in refused.body["detail"]
+    assert api("PATCH", path, {"port": 23}).status == 200
+
+    assert api("DELETE", paths[0]).status == 204
+    assert api("PATCH", paths[1], {"via_server": None}).body["via_server"] is None
+    assert api("DELETE", path).status == 409
+    assert api("PATCH", paths[2], {"via_server": other["server_id"]}).status == 200
+    assert api("DELETE", path).status == 204
+    assert api("DELETE", f"/v1/servers/{other['server_id']}").status == 409
+
+
+@pytest.mark.parametrize("race", ["removed", "behind"])
+def test_jump_host_that_changes_meanwhile(api, server, monkeypatch, race):
+    """Whoever comes second changes nothing, however close it was."""
+    path = f"/v1/servers/{server['server_id']}"
+    other = api("POST", "/v1/servers", server_body(name="other")).body
+    check = servers_module._check_jump
+
+    def changed(via_server, present):
+        check(via_server, present)
+        monkeypatch.setattr(servers_module, "_check_jump", check)
+        if race == "removed":
+            assert api("DELETE", path).status == 204
+        else:
+            body = {"via_server": other["server_id"]}
+            assert api("PATCH", path, body).status == 200
+
+    monkeypatch.setattr(servers_module, "_check_jump", changed)
+
+    answer = api("POST", "/v1/servers", via(server, name="late"))
+
+    assert (answer.status, fields(answer)) == (409, ["via_server"])
+    names = [one["name"] for one in api("GET", "/v1/servers").body["items"]]
+    assert "late" not in names
+    assert api("POST", "/v1/servers", server_body(name="late")).status == 201
+
+
 @pytest.mark.parametrize(
     "host",
     [
@@ -301,7 +475,9 @@ def test_dangerous_host_is_refused(api, credential, host, monkeypatch):
         ({"port": True}, "port"),
         ({"name": "n" * 101}, "name"),
         ({"name": ""}, "name"),
-        ({"host_keys": []}, "host_keys"),
+        ({"host_keys": [SOME_HOST_KEY] * 11}, "host_keys"),
+        ({"last_check": None}, "last_check"),
+        ({"status": "broken"}, "status"),
         ({"host_keys": ["ssh-ed25519 nonsense"]}, "host_keys"),
         ({"credential": "nobody"}, "credential"),
         ({"username": "a b"}, "username"),

@@ -12,7 +12,7 @@ from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.run import State
 from cronhop.errors import Invalid
 from cronhop.services.execute import Executor
-from cronhop.store import executions, runs
+from cronhop.store import executions, runs, servers
 from dispatcher import handler as dispatcher
 from executor import handler as executor
 
@@ -72,6 +72,22 @@ def test_batch_runs_side_by_side_and_fails_in_part(world, server, tmp_path):
         "batchItemFailures": [{"itemIdentifier": "4"}, {"itemIdentifier": "5"}]
     }
     assert {runs.get(run.run_id).state for run in batch} == {State.COMPLETED}
+
+
+def test_check_comes_beside_runs(world, server):
+    """A batch may hold both, and a check that finds fault is no failed message."""
+    broken = world.add_server(port=1, host="127.0.0.1")
+    for one in (server, broken):
+        world.servers.check(one.server_id, now=world.clock())
+    probes = [probe.to_json() for probe, _ in world.messages()]
+    run = run_now(world, server)
+
+    answer = executor.handler(records(*probes, start(run)), context())
+
+    assert answer == {"batchItemFailures": []}
+    assert runs.get(run.run_id).state is State.COMPLETED
+    assert servers.get(server.server_id).last_check.ok
+    assert not servers.get(broken.server_id).last_check.ok
 
 
 def test_thread_that_will_not_end_ends_the_process(world, server, monkeypatch):

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib import import_module
 
 import paramiko
@@ -21,6 +21,7 @@ from cronhop.errors import (
     AddressRefused,
     Busy,
     Deadline,
+    HostKeyMissing,
     HostKeyRefused,
     LoginRefused,
     ProtocolError,
@@ -30,6 +31,7 @@ from cronhop.errors import (
 from cronhop.ssh import connection as connection_module
 from cronhop.ssh.connection import Connection, Connections
 from cronhop.ssh.failure import MEANING, Phase, explain
+from tests.proxy import listening, proxy
 from tests.sshd import LOOPBACK, Sshd, free_port, keypair, wait_until
 
 KINDS = {
@@ -51,65 +53,14 @@ def connection(sshd):
         yield opened
 
 
-def open_to(sshd, *, secret=None, seconds=30, allowed=LOOPBACK, **changes):
+def open_to(sshd, *, secret=None, seconds=30, allowed=LOOPBACK, refused=(), **changes):
     return Connection.open(
         sshd.server(**changes),
         secret or sshd.secret,
         deadline=time.monotonic() + seconds,
         allowed=allowed,
+        refused=refused,
     )
-
-
-@contextmanager
-def listening(serve):
-    """Serve each connection to a port of 127.0.0.1 in a thread; yield the port."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    accepted = []
-
-    def accept():
-        with suppress(OSError):
-            while True:
-                peer, _ = listener.accept()
-                accepted.append(peer)
-                threading.Thread(target=serve, args=(peer,), daemon=True).start()
-
-    acceptor = threading.Thread(target=accept, daemon=True)
-    acceptor.start()
-    yield listener.getsockname()[1]
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    for peer in accepted:
-        with suppress(OSError):
-            peer.shutdown(socket.SHUT_RDWR)
-        peer.close()
-    acceptor.join(5)
-
-
-def proxy(port, *, stall_at):
-    """Pass bytes on, but only the first `stall_at` that come from the server."""
-
-    def serve(client):
-        upstream = socket.create_connection(("127.0.0.1", port))
-
-        def pump(source, target, limit):
-            with suppress(OSError):
-                while limit and (data := source.recv(min(65536, limit))):
-                    target.sendall(data)
-                    limit -= len(data)
-            with suppress(OSError):
-                if limit:
-                    target.shutdown(socket.SHUT_WR)
-
-        back = threading.Thread(
-            target=pump, args=(client, upstream, 1 << 40), daemon=True
-        )
-        back.start()
-        pump(upstream, client, stall_at)
-        back.join(30)
-        upstream.close()
-        client.close()
-
-    return serve
 
 
 # -- commands
@@ -325,6 +276,26 @@ def test_nobody_listens():
         open_to(server, port=free_port())
 
 
+def test_a_refused_network_is_never_connected_to(sshd):
+    """Not even if it is allowed as well."""
+    before = sshd.log.count("Connection from")
+
+    with pytest.raises(AddressRefused):
+        open_to(sshd, host="localhost", refused=("127.0.0.0/8", "::1/128"))
+
+    assert sshd.log.count("Connection from") == before
+
+
+def test_without_a_pinned_key_nothing_is_sent(sshd):
+    """A host that nobody knows is not even connected to."""
+    before = sshd.log.count("Connection from")
+
+    with pytest.raises(HostKeyMissing, match="approve"):
+        open_to(sshd, host_keys=())
+
+    assert sshd.log.count("Connection from") == before
+
+
 def test_an_unknown_name(sshd):
     """A name that does not resolve, or whose resolver is silent."""
     with pytest.raises((Unreachable, Deadline)):
@@ -441,6 +412,30 @@ def test_a_stall_at_any_byte_ends_at_the_deadline(sshd):
     wait_until(lambda: threading.active_count() <= before)
 
 
+def test_a_drip_from_any_byte_on_ends_at_the_deadline(sshd):
+    """A server that sends a byte now and then is not waited for any longer."""
+    seconds = 1.0
+
+    def visit(drip_at):
+        dripping = proxy(sshd.port, stall_at=drip_at, drip_s=0.05)
+        with listening(dripping) as port:
+            begun = time.monotonic()
+            try:
+                with open_to(sshd, port=port, seconds=seconds) as connection:
+                    connection.execute(b"echo x", limit=100)
+            except RemoteError as error:
+                return error.reason, time.monotonic() - begun
+            return "done", time.monotonic() - begun
+
+    before = threading.active_count()
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(visit, range(0, 2400, 200)))
+
+    assert [taken for _, taken in results if taken > seconds + 1] == []
+    assert {reason for reason, _ in results} == {"deadline"}
+    wait_until(lambda: threading.active_count() <= before)
+
+
 def test_the_deadline_ends_a_command(sshd):
     """Nothing outlives it, also not what waits for its turn."""
     with open_to(sshd, seconds=0.7) as connection, ThreadPoolExecutor(10) as pool:
@@ -464,7 +459,7 @@ def test_nothing_is_left_behind(sshd):
         connection.execute(b"true", limit=10)
         connection.close()
         connection.close()
-        assert connection._transport.quick_socket.fileno() == -1
+        assert connection._transport.stream.fileno() == -1
 
     assert threading.active_count() == before
 
@@ -535,6 +530,37 @@ def test_a_wrong_key_is_tried_once(sshd):
         attempt(connections)
 
     assert sshd.log.count("Connection from") == before + 1
+
+
+def test_a_crowd_gets_in_to_a_server_that_lets_few_in_at_once():
+    """MaxStartups drops some of us: they are let in a little later."""
+    deadline = time.monotonic() + 30
+    with (
+        Sshd(max_startups="2:100:3") as crowded,
+        Connections(allowed=LOOPBACK) as connections,
+        ThreadPoolExecutor(12) as pool,
+    ):
+
+        def visit(number):
+            record = crowded.server(server_id=f"server-{number}")
+            connection = connections.to(record, crowded.secret, deadline=deadline)
+            return connection.execute(b"echo x", limit=10)
+
+        assert list(pool.map(visit, range(12))) == [b"x\n"] * 12
+        assert crowded.log.count("Accepted publickey") == 12
+
+
+def test_a_server_that_stays_full_is_busy():
+    """Who is dropped again and again gives up, and the visit is made later."""
+    with (
+        Sshd(max_startups="1:100:1") as full,
+        socket.create_connection((full.host, full.port)) as holder,
+        Connections(allowed=LOOPBACK) as connections,
+    ):
+        holder.recv(10)
+
+        with pytest.raises(Busy):
+            connections.to(full.server(), full.secret, deadline=time.monotonic() + 1)
 
 
 def test_a_server_that_was_unreachable_is_tried_again(sshd):

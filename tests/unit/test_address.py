@@ -150,3 +150,37 @@ def test_literal_returns_the_plain_form():
     assert literal("0x0a.3") == "10.0.0.3"
     assert literal("[2600:1F18::5]") == "2600:1f18::5"
     assert literal("web-1") is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "10.0.9.7",
+        "10.0.2311",
+        "::ffff:10.0.9.7",
+        "64:ff9b::10.0.9.7",
+        "2002:a00:907::1",
+        "127.0.0.9",
+        "fd12::7",
+        "2001:db8::1",
+    ],
+)
+def test_refused_networks_are_refused_whatever_else_is_said(host):
+    """In every form of the address, and also where they are allowed."""
+    refused = ("10.0.9.0/24", "127.0.0.9/32", "fd12::/64", "2001:db8::/32")
+    allowed = ("10.0.0.0/8", "127.0.0.0/8", "fd00::/8", "2001:db8::/32")
+
+    with pytest.raises(Invalid) as caught:
+        check_host(host, allowed=allowed, refused=refused)
+    assert caught.value.field == "host"
+
+
+def test_refused_networks_take_nothing_else():
+    """What lies beside them is judged as before."""
+    refused = ("10.0.9.0/24",)
+
+    assert not is_refused("10.0.8.255", refused=refused)
+    assert not is_refused("127.0.0.1", allowed=("127.0.0.1/32",), refused=refused)
+    assert is_refused("127.0.0.1", refused=refused)
+    with pytest.raises(Invalid):
+        check_host("localhost", allowed=("127.0.0.0/8",), refused=("127.0.0.1/32",))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronhop.domain.message import Message, MessageKind
+from cronhop.domain.message import Message, MessageKind, Probe, read
 from cronhop.errors import Invalid
 
 RUN = "01J00000000000000000000000"
@@ -19,6 +19,26 @@ def test_message_is_read_back(kind):
     message = Message(kind=kind, run_id=RUN, server_id=SERVER, group="t", hops=3)
 
     assert Message.from_json(message.to_json()) == message
+    assert read(message.to_json()) == message
+
+
+def test_probe_is_read_back():
+    """The request to check a server travels likewise, and is no message on a run."""
+    probe = Probe(server_id=SERVER, check_id=RUN)
+
+    assert read(probe.to_json()) == probe
+    with pytest.raises(Invalid):
+        Message.from_json(probe.to_json())
+
+
+@pytest.mark.parametrize("name", ["server_id", "check_id"])
+@pytest.mark.parametrize("value", [None, 3, "x", "../../etc", RUN + "A"])
+def test_odd_probe_is_refused(name, value):
+    """Only ids are in it."""
+    body = json.loads(Probe(server_id=SERVER, check_id=RUN).to_json())
+
+    with pytest.raises(Invalid):
+        read(json.dumps(body | {name: value}))
 
 
 @pytest.mark.parametrize(
@@ -46,12 +66,14 @@ def test_odd_message_is_refused(change):
 @given(st.recursive(st.none() | st.text() | st.integers(), st.lists))
 def test_any_json_is_refused(value):
     """No JSON value but a message of ours is one."""
-    with pytest.raises(Invalid):
-        Message.from_json(json.dumps(value))
+    for reader in (Message.from_json, read):
+        with pytest.raises(Invalid):
+            reader(json.dumps(value))
 
 
 @given(st.text())
 def test_any_text_is_refused(text):
     """No text but a message of ours is one."""
-    with pytest.raises(Invalid):
-        Message.from_json(text)
+    for reader in (Message.from_json, read):
+        with pytest.raises(Invalid):
+            reader(text)

@@ -323,6 +323,23 @@ def test_only_the_executor_reads_secrets() -> None:
     assert not any("secret" in action for action in _actions("DispatcherRole"))
 
 
+def test_who_changes_servers() -> None:
+    """Users through the API, and the executor what its checks have found."""
+    given = {
+        role: {
+            action
+            for statement in _statements(role)
+            if {"Fn::GetAtt": ["ServersTable", "Arn"]} in _list(statement, "Resource")
+            for action in _list(statement, "Action")
+        }
+        for role in ROLES
+    }
+
+    assert given["ExecutorRole"] == {"dynamodb:GetItem", "dynamodb:UpdateItem"}
+    assert given["DispatcherRole"] == set()
+    assert "dynamodb:PutItem" in given["ApiRole"]
+
+
 def test_nobody_changes_the_audit() -> None:
     """Whoever reaches that table puts and reads, and does nothing else."""
     for role in ROLES:

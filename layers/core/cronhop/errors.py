@@ -8,18 +8,20 @@ CronhopError
 ├── SecretMissing        a credential has no value, or is gone
 ├── SecretUnavailable    Secrets Manager does not give a value just now
 ├── OutputUnavailable    the bucket does not take or give output just now
+├── QueueUnavailable     the queue does not take messages just now
 └── RemoteError          a server could not be used; says why in one word
     ├── Unreachable      no connection: name, route, refused, reset, silent
     ├── Busy             sshd drops connections (MaxStartups, penalties)
     ├── Deadline         our own time for the visit is over
     ├── AddressRefused   the address is one that cronhop never connects to
     ├── HostKeyRefused   the host key is not a pinned one
+    ├── HostKeyMissing   no host key is pinned yet
     ├── LoginRefused     the credential was not accepted
     ├── NoWorkdir        the home directory cannot hold the execution's files
     └── ProtocolError    the answer of the host made no sense
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class CronhopError(Exception):
@@ -66,6 +68,10 @@ class OutputUnavailable(CronhopError):
     """The bucket does not take or give output just now."""
 
 
+class QueueUnavailable(CronhopError):
+    """The queue does not take messages just now."""
+
+
 class RemoteError(CronhopError):
     """A server could not be used.
 
@@ -75,6 +81,12 @@ class RemoteError(CronhopError):
 
     reason: ClassVar[str] = "remote"
     permanent: ClassVar[bool] = False
+
+    def via(self, jump: str) -> Self:
+        """Return this error as one of the jump host of that name."""
+        error = type(self).__new__(type(self), f"via {jump}: {self}")
+        vars(error).update(vars(self))
+        return error
 
 
 class Unreachable(RemoteError):
@@ -105,18 +117,32 @@ class AddressRefused(RemoteError):
 class HostKeyRefused(RemoteError):
     """The host key is not a pinned one.
 
-    `expected` and `seen` are fingerprints, `SHA256:…`.
+    `expected` and `seen` are fingerprints, `SHA256:…`; `server_id` says whose,
+    for it may be the jump host's.
     """
 
     reason = "host_key"
     permanent = True
 
-    def __init__(self, *, expected: tuple[str, ...], seen: str) -> None:
+    def __init__(self, *, expected: tuple[str, ...], seen: str, server_id: str) -> None:
         super().__init__(
             f"the host shows key {seen}, pinned is {' or '.join(expected)}"
         )
         self.expected = expected
         self.seen = seen
+        self.server_id = server_id
+
+
+class HostKeyMissing(RemoteError):
+    """No host key is pinned: nothing is sent to a host that nobody knows."""
+
+    reason = "host_key"
+    permanent = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no host key is pinned; check the server and approve the one it shows"
+        )
 
 
 class LoginRefused(RemoteError):

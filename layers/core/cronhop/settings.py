@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 
 
 class SettingsError(Exception):
@@ -25,6 +26,8 @@ class Settings:
     | retention_days   | CRONHOP_RETENTION_DAYS   | how long ended runs are kept  |
     | allowed_networks | CRONHOP_ALLOWED_NETWORKS | CIDRs that are allowed though |
     |                  |                          | they are loopback or the like |
+    | refused_networks | CRONHOP_REFUSED_NETWORKS | CIDRs that are refused, also  |
+    |                  |                          | where they are allowed        |
     """
 
     region: str
@@ -35,6 +38,7 @@ class Settings:
     shards: int = 8
     retention_days: int = 90
     allowed_networks: tuple[str, ...] = ()
+    refused_networks: tuple[str, ...] = ()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
@@ -50,11 +54,8 @@ class Settings:
             secret_prefix=_text(env, "CRONHOP_SECRET_PREFIX"),
             shards=_number(env, "CRONHOP_SHARDS", 8),
             retention_days=_number(env, "CRONHOP_RETENTION_DAYS", 90),
-            allowed_networks=tuple(
-                part.strip()
-                for part in env.get("CRONHOP_ALLOWED_NETWORKS", "").split(",")
-                if part.strip()
-            ),
+            allowed_networks=_networks(env, "CRONHOP_ALLOWED_NETWORKS"),
+            refused_networks=_networks(env, "CRONHOP_REFUSED_NETWORKS"),
         )
 
 
@@ -63,6 +64,15 @@ def _text(env: Mapping[str, str], name: str) -> str:
     if not value:
         raise SettingsError(f"{name} is not set")
     return value
+
+
+def _networks(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Return the networks of a list; one that cannot be read opens no door."""
+    parts = [part.strip() for part in env.get(name, "").split(",")]
+    try:
+        return tuple(str(ip_network(part, strict=False)) for part in parts if part)
+    except ValueError as exc:
+        raise SettingsError(f"{name}: {exc}") from exc
 
 
 def _number(env: Mapping[str, str], name: str, default: int) -> int:

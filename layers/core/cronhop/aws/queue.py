@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from cronhop.domain.message import Message
+from cronhop.domain.message import Message, Probe
+
+M = TypeVar("M", bound=Message | Probe)
 
 BATCH = 10  # messages a request, SQS's limit
 MAX_DELAY_S = 900  # SQS's limit; whoever waits longer waits in a row
@@ -22,18 +24,18 @@ class Queue:
         self._client = client
         self._url = url
 
-    def send(self, messages: Sequence[tuple[Message, float]]) -> list[Message]:
+    def send(self, messages: Sequence[tuple[M, float]]) -> list[M]:
         """Send (message, delay in seconds) pairs, and return those refused.
 
         A delay is rounded up, so that nothing comes before its time, and cut at
         15 minutes.
         """
-        refused: list[Message] = []
+        refused: list[M] = []
         for start in range(0, len(messages), BATCH):
             refused += self._send_batch(messages[start : start + BATCH])
         return refused
 
-    def _send_batch(self, batch: Sequence[tuple[Message, float]]) -> list[Message]:
+    def _send_batch(self, batch: Sequence[tuple[M, float]]) -> list[M]:
         answer = self._client.send_message_batch(
             QueueUrl=self._url,
             Entries=[

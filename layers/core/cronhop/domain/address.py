@@ -48,12 +48,14 @@ _NUMBER: Final = re.compile(r"0[xX][0-9A-Fa-f]*|[0-9]+")
 _MAX_HOST: Final = 253  # characters, RFC 1035
 
 
-def check_host(host: str, *, allowed: Sequence[str] = ()) -> None:
+def check_host(
+    host: str, *, allowed: Sequence[str] = (), refused: Sequence[str] = ()
+) -> None:
     """Ensure that `host`, as a user wrote it, may be a server's host.
 
-    `allowed` are networks (`127.0.0.1/32`) that are fine nevertheless. Raises
-    `Invalid` for what is no host at all and for a refused address in any spelling
-    that a resolver would accept (`2852039166`, `127.1`, `0xa9.0xfe.0xa9.0xfe`).
+    `allowed` and `refused` are those of `is_refused`. Raises `Invalid` for what is
+    no host at all and for a refused address in any spelling that a resolver would
+    accept (`2852039166`, `127.1`, `0xa9.0xfe.0xa9.0xfe`).
     """
     if not host:
         raise Invalid("host", "is empty")
@@ -61,23 +63,30 @@ def check_host(host: str, *, allowed: Sequence[str] = ()) -> None:
         raise Invalid("host", f"is longer than {_MAX_HOST} characters")
     address = literal(host)
     if address is None:
-        _check_name(host, allowed)
-    elif is_refused(address, allowed=allowed):
+        _check_name(host, allowed, refused)
+    elif is_refused(address, allowed=allowed, refused=refused):
         raise Invalid("host", f"{address} is an address that is never connected to")
 
 
-def is_refused(address: str, *, allowed: Sequence[str] = ()) -> bool:
+def is_refused(
+    address: str, *, allowed: Sequence[str] = (), refused: Sequence[str] = ()
+) -> bool:
     """Return whether a resolved address must not be connected to.
 
-    `allowed` are networks that are fine nevertheless. Text that is no address is
-    refused.
+    1. what lies in the networks `refused` is, whatever else is said
+    2. what lies in the networks `allowed` (`127.0.0.1/32`) is not
+    3. what is loopback, link-local or the like is
+
+    Text that is no address is refused.
     """
     try:
-        forms = _forms(_parse(address))
+        parsed = _parse(address)
     except ValueError:
         return True
-    networks = [ip_network(network, strict=False) for network in allowed]
-    if any(form in network for form in forms for network in networks):
+    forms = _forms(parsed)
+    if _is_within([parsed, *forms], refused):
+        return True
+    if _is_within(forms, allowed):
         return False
     return any(_is_special(form) for form in forms)
 
@@ -104,14 +113,24 @@ def literal(host: str) -> str | None:
         raise Invalid("host", "is neither a name nor an address") from None
 
 
-def _check_name(host: str, allowed: Sequence[str]) -> None:
+def _is_within(
+    forms: Sequence[IPv4Address | IPv6Address], networks: Sequence[str]
+) -> bool:
+    """Return whether a form of the address lies in one of the networks."""
+    parsed = [ip_network(network, strict=False) for network in networks]
+    return any(form in network for form in forms for network in parsed)
+
+
+def _check_name(host: str, allowed: Sequence[str], refused: Sequence[str]) -> None:
     """Ensure that `host` is a DNS name, and not one of the machine itself."""
     labels = host.removesuffix(".").split(".")
     if not all(_NAME.fullmatch(label) for label in labels):
         raise Invalid(
             "host", "may have letters, digits, '-', '_' and '.' only (IDN as xn--…)"
         )
-    if labels[-1].lower() == "localhost" and is_refused("127.0.0.1", allowed=allowed):
+    if labels[-1].lower() == "localhost" and is_refused(
+        "127.0.0.1", allowed=allowed, refused=refused
+    ):
         raise Invalid("host", "localhost is never connected to")
 
 

@@ -61,6 +61,11 @@ def fingerprint_of(blob: bytes) -> str:
     return f"SHA256:{digest.rstrip('=')}"
 
 
+def line_of(key_type: str, blob: bytes) -> str:
+    """Return the line that `parse_host_key` reads as this type and blob."""
+    return f"{key_type} {base64.b64encode(blob).decode()}"
+
+
 def _is_whole(key_type: str, strings: list[bytes]) -> bool:
     """Return whether a blob has the parts that its type asks for."""
     if len(strings) != KEY_TYPES[key_type] or not all(strings):

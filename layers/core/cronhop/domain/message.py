@@ -14,6 +14,7 @@ from cronhop.domain.ids import is_id
 from cronhop.errors import Invalid
 
 MAX_HOPS = 12  # messages in a chain; then the tick goes on from the table
+_PROBE = "probe"  # the kind of a message that is about a server, not a run
 
 
 class MessageKind(StrEnum):
@@ -66,6 +67,38 @@ class Message:
         if message.kind is MessageKind.POLL and not _is_id(message.server_id):
             raise Invalid("server_id", "not an id")
         return message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """The request to check a server: which one, and the check it is."""
+
+    server_id: str
+    check_id: str
+
+    @property
+    def group(self) -> str:
+        """The server: the queue serves groups fairly."""
+        return self.server_id
+
+    def to_json(self) -> str:
+        """Return the message as it travels."""
+        return json.dumps({"kind": _PROBE, **asdict(self)})
+
+
+def read(text: str) -> Message | Probe:
+    """Return the message that travelled as this text. Raises Invalid."""
+    try:
+        body = json.loads(text)
+        is_probe = body["kind"] == _PROBE
+    except (ValueError, KeyError, TypeError) as exc:
+        raise Invalid("", "this is no message of ours") from exc
+    if not is_probe:
+        return Message.from_json(text)
+    for name in ("server_id", "check_id"):
+        if not _is_id(body.get(name)):
+            raise Invalid(name, "not an id")
+    return Probe(server_id=body["server_id"], check_id=body["check_id"])
 
 
 def _is_id(value: object) -> bool:

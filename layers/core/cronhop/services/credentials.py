@@ -10,7 +10,13 @@ from datetime import datetime
 from cronhop.aws.secrets import Secrets
 from cronhop.domain.credential import Credential, CredentialKind, Secret
 from cronhop.domain.private_key import private_key_fingerprint
-from cronhop.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from cronhop.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    SecretMissing,
+)
 from cronhop.store import credentials as store
 from cronhop.store import servers, tasks
 from cronhop.store.page import Page, walk
@@ -97,6 +103,19 @@ class Credentials:
         if not store.remove(credential) and store.get(name):
             raise Conflict("it is just being changed by somebody else")
         self.secrets.remove(credential.secret_id)
+
+
+def secret_of(secrets: Secrets, name: str) -> Secret:
+    """Return the value of a credential. Raises SecretMissing, SecretUnavailable."""
+    for _ in range(2):
+        credential = store.get(name)
+        if credential is None:
+            raise SecretMissing(f"there is no credential {name!r}")
+        try:
+            return secrets.get(credential.secret_id)
+        except SecretMissing:
+            continue  # replaced since its row was read
+    raise SecretMissing(f"credential {name!r} has no value")
 
 
 def require_credential(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from cronhop.domain.message import Message
+from cronhop.domain.message import Probe, read
 from cronhop.errors import Invalid
 from cronhop.observe import log
 from cronhop.store import executions, runs
@@ -17,9 +17,18 @@ from cronhop.store import executions, runs
 def revive(text: str, now: datetime) -> None:
     """Let the tick come back at once to what this message was about."""
     try:
-        message = Message.from_json(text)
+        message = read(text)
     except Invalid as exc:
         log.error("A message of nobody's", action="dead_letter_unknown", why=str(exc))
+        return
+    if isinstance(message, Probe):
+        # Who asked sees that it is pending, and asks again.
+        log.error(
+            "A check failed again and again",
+            action="dead_probe",
+            server_id=message.server_id,
+            check_id=message.check_id,
+        )
         return
     log.error(
         "A message failed again and again",

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from cronhop.aws.queue import Queue
 from cronhop.domain.address import check_host
+from cronhop.domain.host_key import fingerprint as fingerprint_of_line
 from cronhop.domain.host_key import parse_host_key
 from cronhop.domain.ids import is_id, new_id
-from cronhop.domain.server import Server, ServerDefinition
-from cronhop.errors import Conflict, NotFound, PreconditionFailed
+from cronhop.domain.message import Probe
+from cronhop.domain.server import MAX_HOST_KEYS, Server, ServerDefinition
+from cronhop.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    QueueUnavailable,
+)
 from cronhop.services.credentials import require_credential
 from cronhop.store import servers as store
 from cronhop.store import tasks
@@ -18,17 +28,19 @@ from cronhop.store.page import Page
 
 @dataclass(frozen=True, kw_only=True)
 class Servers:
-    """What people do with servers.
+    """What people do with servers. Nothing here touches one: executors do.
 
     `allowed_networks` are CIDRs that a server may lie in although they are
-    loopback or the like.
+    loopback or the like, `refused_networks` those that it may never lie in.
     """
 
+    queue: Queue
     allowed_networks: tuple[str, ...] = ()
+    refused_networks: tuple[str, ...] = ()
 
     def create(self, definition: ServerDefinition, *, by: str, now: datetime) -> Server:
         """Put a server on record. Raises Invalid, Conflict if its name is taken."""
-        self._check(definition)
+        self._check(definition, None)
         server = Server(
             server_id=new_id(now),
             version=1,
@@ -53,8 +65,63 @@ class Servers:
         Raises PreconditionFailed if `version` is given and not the present one.
         """
         old = self.get(server_id, version=version)
-        self._check(definition)
+        self._check(definition, old)
         new = replace(old, version=old.version + 1, updated_at=now, **vars(definition))
+        if set(new.host_keys) != set(old.host_keys):
+            new = replace(new, host_key_alert=None)
+        if _place(new) != _place(old):
+            # What was seen there is not to be approved here.
+            new = replace(new, check_id=None, last_check=None)
+        store.replace(old, new)
+        return new
+
+    def check(self, server_id: str, *, now: datetime) -> str:
+        """Ask an executor to check the server, and return the check's id.
+
+        Raises NotFound, QueueUnavailable.
+        """
+        server = self.get(server_id)
+        probe = Probe(server_id=server.server_id, check_id=new_id(now))
+        # First the message: what is on record as asked for must be on its way.
+        if self.queue.send([(probe, 0)]):
+            raise QueueUnavailable("the check could not be asked for; try again")
+        store.ask_check(server.server_id, probe.check_id)
+        return probe.check_id
+
+    def approve(
+        self,
+        server_id: str,
+        fingerprint: str,
+        *,
+        only: bool,
+        version: int | None,
+        now: datetime,
+    ) -> Server:
+        """Pin the host key of this fingerprint, which the last check has seen.
+
+        `only` unpins all others. Raises NotFound, Conflict, PreconditionFailed.
+        """
+        old = self.get(server_id, version=version)
+        seen = old.last_check.host_keys_seen if old.last_check else ()
+        line = next((one.key for one in seen if one.fingerprint == fingerprint), None)
+        if line is None:
+            raise Conflict("the last check has not seen this key", field="fingerprint")
+        others = [
+            key for key in old.host_keys if fingerprint_of_line(key) != fingerprint
+        ]
+        pinned = (line,) if only else (*others, line)
+        if len(pinned) > MAX_HOST_KEYS:
+            raise Conflict(
+                f"{MAX_HOST_KEYS} keys are pinned already; replace them",
+                field="replace",
+            )
+        new = replace(
+            old,
+            version=old.version + 1,
+            updated_at=now,
+            host_keys=pinned,
+            host_key_alert=None,
+        )
         store.replace(old, new)
         return new
 
@@ -77,10 +144,43 @@ class Servers:
         users = tasks.naming(server_id, limit=5)
         if users:
             raise Conflict(f"server {server.name} is named by task {', '.join(users)}")
+        if server.jump_for:
+            behind = _names(server.jump_for)
+            raise Conflict(f"server {server.name} is the jump host of {behind}")
         store.remove(server)
 
-    def _check(self, definition: ServerDefinition) -> None:
-        check_host(definition.host, allowed=self.allowed_networks)
+    def _check(self, definition: ServerDefinition, old: Server | None) -> None:
+        check_host(
+            definition.host,
+            allowed=self.allowed_networks,
+            refused=self.refused_networks,
+        )
         for line in definition.host_keys:
             parse_host_key(line)
         require_credential(definition.credential, field="credential")
+        if definition.via_server is not None:
+            _check_jump(definition.via_server, old)
+
+
+def _check_jump(via_server: str, server: Server | None) -> None:
+    """Ensure that `via_server` may be the jump host of the server: one hop only."""
+    jump = store.get(via_server) if is_id(via_server) else None
+    if jump is None:
+        raise Invalid("via_server", f"there is no server {via_server}")
+    if server and jump.server_id == server.server_id:
+        raise Invalid("via_server", "a server is not its own jump host")
+    if jump.via_server:
+        raise Invalid("via_server", f"{jump.name} is behind a jump host itself")
+    if server and server.jump_for:
+        behind = _names(server.jump_for)
+        raise Invalid("via_server", f"it is the jump host of {behind} itself")
+
+
+def _names(server_ids: Iterable[str]) -> str:
+    """Return the names of some servers, at most five."""
+    some = sorted(server_ids)[:5]
+    return ", ".join(server.name for server in store.get_many(some).values())
+
+
+def _place(server: Server) -> tuple[str, int, str | None]:
+    return server.host, server.port, server.via_server

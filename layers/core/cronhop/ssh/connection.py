@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,27 +16,29 @@ from typing import Final, Self
 from paramiko import Channel, ChannelException, SSHException
 
 from cronhop.domain.credential import Secret
-from cronhop.domain.host_key import fingerprint_of, parse_host_key
 from cronhop.domain.server import Server
 from cronhop.errors import (
     Busy,
     CronhopError,
     Deadline,
-    HostKeyRefused,
-    Invalid,
+    HostKeyMissing,
     LoginRefused,
     ProtocolError,
     RemoteError,
     Unreachable,
 )
 from cronhop.ssh.failure import Phase, explain
-from cronhop.ssh.private_key import private_key
-from cronhop.ssh.route import OVER, connect
+from cronhop.ssh.login import check_host_key, log_in, pinned_keys, shown_key
+from cronhop.ssh.route import OVER, connect, forwarded
+from cronhop.ssh.stream import Stream
 from cronhop.ssh.transport import Transport, Watchdog
+from cronhop.ssh.tunnel import Tunnel, open_channel
 
 OPENING_S: Final = 20.0  # seconds from the name to the login, or the host is silent
 MAX_CHANNELS: Final = 8  # at once on one connection; sshd's MaxSessions is 10
+MAX_TUNNELS: Final = 16  # on one connection; sshd does not count them as sessions
 MAX_OPENING: Final = 4  # connections to one host at once, until they are logged in
+BUSY_PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)  # before a dropped one is opened anew
 
 _LOGIN_BYTES: Final = 512 * 1024  # what a server may send until it is logged in to
 _SLACK_BYTES: Final = 4 * 1024 * 1024  # beyond an answer: windows, framing, stderr
@@ -64,13 +67,19 @@ class Connection:
     """
 
     def __init__(
-        self, transport: Transport, watchdog: Watchdog, *, deadline: float
+        self,
+        server: Server,
+        transport: Transport,
+        watchdog: Watchdog,
+        *,
+        deadline: float,
     ) -> None:
         self.deadline: Final = deadline
+        self._server = server
         self._transport = transport
         self._watchdog = watchdog
         self._channels = threading.BoundedSemaphore(MAX_CHANNELS)
-        self._lock = threading.Lock()
+        self._tunnels = threading.BoundedSemaphore(MAX_TUNNELS)
 
     @classmethod
     def open(
@@ -80,45 +89,141 @@ class Connection:
         *,
         deadline: float,
         allowed: Sequence[str] = (),
+        refused: Sequence[str] = (),
+        jump: Connection | None = None,
     ) -> Self:
         """Connect and log in; nothing of the secret is sent to a wrong host.
 
-        1. resolve the name, refuse addresses that are never connected to except
-           those in the networks `allowed`, connect to that very address
-        2. agree on keys, compare the host key with the pinned ones
-        3. log in
-
-        Raises a `RemoteError`: `AddressRefused`, `Unreachable`, `Busy`,
-        `HostKeyRefused`, `LoginRefused`, `Deadline`, `ProtocolError`.
+        Raises what `meet` and `log_in` raise; HostKeyMissing before anything is
+        sent at all.
         """
-        pinned = _pinned(server)
-        opened_by = min(deadline, time.monotonic() + OPENING_S)
-        sock = connect(
-            server,
-            opened_by=opened_by,
-            deadline=deadline,
-            allowed=allowed,
-            allowance=_LOGIN_BYTES,
+        if not server.host_keys:
+            raise HostKeyMissing
+        connection = cls.meet(
+            server, deadline=deadline, allowed=allowed, refused=refused, jump=jump
         )
-        transport = Transport(sock, tuple(key_type for key_type, _ in pinned))
-        watchdog = Watchdog(transport, opened_by)
-        connection = cls(transport, watchdog, deadline=deadline)
         try:
-            with connection._translated(Phase.HANDSHAKE):
-                transport.start_client()
-                _check_host_key(transport, pinned)
-            with connection._translated(Phase.LOGIN):
-                _log_in(transport, server.username, secret)
+            connection.log_in(secret)
         except BaseException:
             connection.close()
             raise
-        watchdog.expires_at = deadline
         return connection
+
+    @classmethod
+    def meet(
+        cls,
+        server: Server,
+        *,
+        deadline: float,
+        allowed: Sequence[str] = (),
+        refused: Sequence[str] = (),
+        jump: Connection | None = None,
+    ) -> Self:
+        """Connect, and let the server show its host key; who it is is not checked.
+
+        1. resolve the name, refuse addresses that are never connected to (see
+           `is_refused`), connect to that very address; or have `jump` connect
+        2. agree on keys, of the pinned types if the server has one
+
+        Raises a `RemoteError`: `AddressRefused`, `Unreachable`, `Busy`,
+        `Deadline`, `ProtocolError`.
+        """
+        pinned = pinned_keys(server)
+        opened_by = min(deadline, time.monotonic() + OPENING_S)
+        stream: Stream
+        if jump is None:
+            stream = connect(
+                server,
+                opened_by=opened_by,
+                deadline=deadline,
+                allowed=allowed,
+                refused=refused,
+                allowance=_LOGIN_BYTES,
+            )
+        else:
+            target = forwarded(server, allowed=allowed, refused=refused)
+            stream = jump.tunnel(
+                target,
+                opened_by=opened_by,
+                deadline=deadline,
+                allowance=_LOGIN_BYTES,
+            )
+        transport = Transport(stream, tuple(key_type for key_type, _ in pinned))
+        watchdog = Watchdog(transport, opened_by)
+        connection = cls(server, transport, watchdog, deadline=deadline)
+        try:
+            with connection._translated(Phase.HANDSHAKE):
+                transport.start_client()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @property
+    def address(self) -> str | None:
+        """The address that is connected to, None behind a jump host."""
+        return self._transport.stream.address
+
+    @property
+    def host_key(self) -> tuple[str, bytes]:
+        """Type and blob of the key that the server has shown."""
+        with self._translated(Phase.HANDSHAKE):
+            return shown_key(self._transport)
+
+    def check_host_key(self) -> None:
+        """Ensure that the key which the server has shown is a pinned one.
+
+        Raises `HostKeyRefused`, `HostKeyMissing`.
+        """
+        check_host_key(self._server, pinned_keys(self._server), self.host_key)
+
+    def log_in(self, secret: Secret) -> None:
+        """Log in, if the host key is a pinned one.
+
+        Raises a `RemoteError`: `HostKeyRefused`, `HostKeyMissing`, `LoginRefused`,
+        `Unreachable`, `Deadline`, `ProtocolError`.
+        """
+        self.check_host_key()
+        with self._translated(Phase.LOGIN):
+            log_in(self._transport, self._server.username, secret)
+        self._watchdog.expires_at = self.deadline
 
     @property
     def is_open(self) -> bool:
         """Whether the connection can still be used."""
         return self._transport.is_active() and not self._watchdog.has_fired
+
+    def tunnel(
+        self,
+        target: tuple[str, int],
+        *,
+        opened_by: float,
+        deadline: float,
+        allowance: int,
+    ) -> Tunnel:
+        """Return a stream to host and port, as the server reaches them.
+
+        The instants and `allowance` are those of `connect`. Raises `Unreachable`,
+        `Busy`, `Deadline`.
+        """
+        if not self._tunnels.acquire(blocking=False):
+            raise Busy("too many connections are open over the jump host")
+        try:
+            with self._translated(Phase.SESSION):
+                channel = open_channel(
+                    self._transport, target, timeout_s=opened_by - time.monotonic()
+                )
+        except BaseException as exc:
+            self._tunnels.release()
+            if isinstance(exc, RemoteError) and time.monotonic() >= deadline:
+                raise Deadline(OVER) from exc
+            raise
+        return Tunnel(
+            self._transport,
+            channel,
+            allowance=allowance,
+            on_close=self._tunnels.release,
+        )
 
     def execute(
         self, stdin: bytes, *, limit: int, timeout_s: float | None = None
@@ -138,8 +243,7 @@ class Connection:
         until = self.deadline
         if timeout_s is not None:
             until = min(until, time.monotonic() + timeout_s)
-        with self._lock:
-            self._transport.quick_socket.allowance += limit + _SLACK_BYTES
+        self._transport.stream.meter.allow(limit + _SLACK_BYTES)
         if not self._channels.acquire(timeout=max(0.0, until - time.monotonic())):
             raise self._too_late(until)
         try:
@@ -246,7 +350,7 @@ class Connection:
     @contextmanager
     def _translated(self, phase: Phase) -> Iterator[None]:
         """Let nothing of paramiko's or the socket's out, only `RemoteError`s."""
-        sock = self._transport.quick_socket
+        meter = self._transport.stream.meter
         try:
             yield
         except CronhopError:
@@ -256,7 +360,7 @@ class Connection:
             # (struct.error, UnicodeDecodeError, InvalidTag …) and passes it on.
             if self._watchdog.has_fired:
                 raise self._too_late(self._watchdog.expires_at) from exc
-            if sock.is_overrun:
+            if meter.is_overrun:
                 raise ProtocolError("the host sent more than it may") from exc
             if self._transport.disconnect_code in (
                 _TOO_MANY_FAILURES,
@@ -266,7 +370,7 @@ class Connection:
             raise explain(
                 exc,
                 phase=phase,
-                head=sock.head,
+                head=meter.head,
                 is_alive=self._transport.is_active(),
             ) from exc
 
@@ -284,23 +388,38 @@ class Connections:
     opened with.
     """
 
-    def __init__(self, *, allowed: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, allowed: Sequence[str] = (), refused: Sequence[str] = ()
+    ) -> None:
         self._allowed = tuple(allowed)
+        self._refused = tuple(refused)
         self._lock = threading.Lock()
         self._is_closed = False
-        self._opened: dict[tuple[str, int], Future[Connection]] = {}
-        self._opening: defaultdict[tuple[str, int], threading.Semaphore] = defaultdict(
-            lambda: threading.BoundedSemaphore(MAX_OPENING)
+        self._opened: dict[tuple[Hashable, ...], Future[Connection]] = {}
+        self._opening: defaultdict[tuple[Hashable, ...], threading.Semaphore] = (
+            defaultdict(lambda: threading.BoundedSemaphore(MAX_OPENING))
         )
 
-    def to(self, server: Server, secret: Secret, *, deadline: float) -> Connection:
+    def to(
+        self,
+        server: Server,
+        secret: Secret,
+        *,
+        deadline: float,
+        via: tuple[Server, Secret] | None = None,
+    ) -> Connection:
         """Return the connection to a server, opened if there is none that works.
+
+        `via` is the server's jump host, whose own connection is shared likewise;
+        its failures are told as its own ("via jump: …").
 
         Who asks while it is being opened waits for it and shares its failure. A
         failure that would only repeat itself (wrong key, wrong login) is kept for
         the invocation: each further attempt would count against our address.
         """
-        key = (server.server_id, server.version)
+        key: tuple[Hashable, ...] = (server.server_id, server.version)
+        if via is not None:
+            key += (via[0].server_id, via[0].version)
         with self._lock:
             former = self._opened.get(key)
             if former is None or not _is_usable(former):
@@ -310,11 +429,56 @@ class Connections:
         if future is not former:
             if former is not None:
                 _close(former)
-            self._open(future, server, secret, deadline)
+            self._open(future, server, secret, deadline, via)
         try:
             return future.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             raise Deadline(OVER) from None
+
+    def to_jump(
+        self,
+        server: Server,
+        via: tuple[Server, Secret] | None,
+        *,
+        deadline: float,
+    ) -> Connection | None:
+        """Return the connection to the server's jump host, None if it has none.
+
+        Raises what `to` raises, as an error of the jump host.
+        """
+        if server.via_server != (via[0].server_id if via else None):
+            # Never around the jump host: there may be another host at its address.
+            raise Unreachable("its jump host was not found")
+        if via is None:
+            return None
+        try:
+            return self.to(*via, deadline=deadline)
+        except RemoteError as exc:
+            raise exc.via(via[0].name) from exc
+
+    def meet(
+        self,
+        server: Server,
+        *,
+        deadline: float,
+        via: tuple[Server, Secret] | None = None,
+    ) -> Connection:
+        """Return a connection of its own that is not logged in; the caller's to close.
+
+        Raises what `Connection.meet` raises, and what its jump host failed with.
+        """
+        jump = self.to_jump(server, via, deadline=deadline)
+        with self._turn(server, deadline):
+            return _patiently(
+                lambda: Connection.meet(
+                    server,
+                    deadline=deadline,
+                    allowed=self._allowed,
+                    refused=self._refused,
+                    jump=jump,
+                ),
+                deadline,
+            )
 
     def close(self) -> None:
         """Close every connection, and those that are yet being opened as they are."""
@@ -341,25 +505,59 @@ class Connections:
         server: Server,
         secret: Secret,
         deadline: float,
+        via: tuple[Server, Secret] | None,
     ) -> None:
-        """Open a connection into `future`, a few at a time to one host."""
-        with self._lock:
-            turn = self._opening[server.host, server.port]
-        if not turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            future.set_exception(Deadline(OVER))
-            return
+        """Open a connection into `future`."""
         try:
-            connection = Connection.open(
-                server, secret, deadline=deadline, allowed=self._allowed
-            )
+            jump = self.to_jump(server, via, deadline=deadline)
+            with self._turn(server, deadline):
+                connection = _patiently(
+                    lambda: Connection.open(
+                        server,
+                        secret,
+                        deadline=deadline,
+                        allowed=self._allowed,
+                        refused=self._refused,
+                        jump=jump,
+                    ),
+                    deadline,
+                )
         except BaseException as exc:
             future.set_exception(exc)
             raise
-        finally:
-            turn.release()
         future.set_result(connection)
         if self._is_closed:
             connection.close()
+
+    @contextmanager
+    def _turn(self, server: Server, deadline: float) -> Iterator[None]:
+        """Wait until one of the few connections to a host may be opened."""
+        with self._lock:
+            turn = self._opening[server.via_server, server.host, server.port]
+        if not turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise Deadline(OVER)
+        try:
+            yield
+        finally:
+            turn.release()
+
+
+def _patiently(attempt: Callable[[], Connection], deadline: float) -> Connection:
+    """Open a connection, again if the server drops it for having too many.
+
+    MaxStartups counts everybody who is not logged in yet, us and others.
+    """
+    give_up_at = min(deadline, time.monotonic() + OPENING_S)
+    pauses = iter(BUSY_PAUSES_S)
+    while True:
+        try:
+            return attempt()
+        except Busy:
+            pause_s = next(pauses, OPENING_S)
+            if time.monotonic() + pause_s >= give_up_at:
+                raise
+        # Not all of those who were dropped come back at once.
+        time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
 
 
 def _close(future: Future[Connection]) -> None:
@@ -376,36 +574,3 @@ def _is_usable(future: Future[Connection]) -> bool:
     if error is not None:
         return isinstance(error, RemoteError) and error.permanent
     return future.result().is_open
-
-
-def _pinned(server: Server) -> list[tuple[str, bytes]]:
-    """Return type and blob of the server's pinned keys."""
-    try:
-        return [parse_host_key(line) for line in server.host_keys]
-    except Invalid as exc:
-        raise ProtocolError("a pinned host key of the server cannot be read") from exc
-
-
-def _check_host_key(transport: Transport, pinned: Sequence[tuple[str, bytes]]) -> None:
-    """Ensure that the server has shown a pinned key."""
-    key = transport.get_remote_server_key()
-    seen = key.asbytes()
-    if (key.get_name(), seen) not in pinned:
-        raise HostKeyRefused(
-            expected=tuple(fingerprint_of(blob) for _, blob in pinned),
-            seen=fingerprint_of(seen),
-        )
-
-
-def _log_in(transport: Transport, username: str, secret: Secret) -> None:
-    """Authenticate with the key, or else the password, of the credential."""
-    if secret.private_key is not None:
-        missing = transport.auth_publickey(
-            username, private_key(secret.private_key, secret.passphrase)
-        )
-    elif secret.password is not None:
-        missing = transport.auth_password(username, secret.password)
-    else:
-        raise LoginRefused("the credential is empty")
-    if missing:
-        raise LoginRefused("the server asks for a second factor")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import threading
 from typing import Any
 
+from cronhop.ssh.stream import CHUNK, Meter
+
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 _USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
-_CHUNK = 64 * 1024  # bytes; a hostile packet length must not size a buffer
-_HEAD = 256  # bytes
 
 
 class QuickSocket(socket.socket):
@@ -21,24 +20,15 @@ class QuickSocket(socket.socket):
     and TCP_QUICKACK (which the kernel clears again and again) take a login and one
     command from 115 ms to 26 ms.
 
-    | attribute | meaning                                                        |
-    |-----------|----------------------------------------------------------------|
-    | allowance | bytes that the peer may send in all; beyond it reading fails   |
-    | received  | bytes that it has sent                                         |
-    | head      | the first of them                                              |
-    | reader    | the thread that reads; only it closes the descriptor           |
+    A `Stream`. Only `reader` closes the descriptor.
     """
 
-    allowance: int
-    received: int
-    head: bytes
+    meter: Meter
     reader: threading.Thread | None
 
     def __init__(self, family: int, *, allowance: int) -> None:
         super().__init__(family, socket.SOCK_STREAM)
-        self.allowance = allowance
-        self.received = 0
-        self.head = b""
+        self.meter = Meter(allowance)
         self.reader = None
         self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -48,18 +38,18 @@ class QuickSocket(socket.socket):
             self.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, 30_000)
 
     @property
-    def is_overrun(self) -> bool:
-        """Whether the peer sent more than it may."""
-        return self.received > self.allowance
+    def address(self) -> str | None:
+        """The peer's address, None if it is not connected any more."""
+        try:
+            return str(self.getpeername()[0])
+        except OSError:
+            return None
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """Return what is there, at most `bufsize` bytes; acknowledge it at once."""
-        if self.is_overrun:
-            raise OSError(errno.EMSGSIZE, "the peer sent more than it may")
-        data = super().recv(min(bufsize, _CHUNK), flags)
-        self.received += len(data)
-        if len(self.head) < _HEAD:
-            self.head += data[: _HEAD - len(self.head)]
+        self.meter.check()
+        data = super().recv(min(bufsize, CHUNK), flags)
+        self.meter.count(data)
         if _QUICKACK is not None and data:
             self._rearm()
         return data

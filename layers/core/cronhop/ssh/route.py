@@ -24,19 +24,20 @@ def connect(
     opened_by: float,
     deadline: float,
     allowed: Sequence[str],
+    refused: Sequence[str],
     allowance: int,
 ) -> QuickSocket:
     """Return a socket that is connected to an address of the server.
 
     `opened_by` and `deadline` are instants of the monotonic clock: over the former
     the server is unreachable, over the latter it is our own time that is over.
-    `allowed` and `allowance` are those of `is_refused` and `QuickSocket`.
+    `allowed` and `refused` are those of `is_refused`, `allowance` the `Meter`'s.
     """
     candidates = _resolve(server, opened_by, deadline)
     usable = [
         (family, sockaddr)
         for family, sockaddr in candidates
-        if not address.is_refused(sockaddr[0], allowed=allowed)
+        if not address.is_refused(sockaddr[0], allowed=allowed, refused=refused)
     ]
     if not usable:
         raise AddressRefused("the name leads to an address that is never connected to")
@@ -61,6 +62,21 @@ def connect(
     if time.monotonic() >= deadline:
         raise Deadline(OVER) from failure
     raise explain(failure, phase=Phase.CONNECTING) from failure
+
+
+def forwarded(
+    server: Server, *, allowed: Sequence[str], refused: Sequence[str]
+) -> tuple[str, int]:
+    """Return host and port of the server, for its jump host to connect to.
+
+    A name is resolved there, where nobody of us can look; an address is held to
+    the same rules as one that we connect to, and named in its plain form.
+    """
+    try:
+        address.check_host(server.host, allowed=allowed, refused=refused)
+        return address.literal(server.host) or server.host, server.port
+    except Invalid as exc:
+        raise AddressRefused("its address is one that is never connected to") from exc
 
 
 def _resolve(

@@ -12,7 +12,7 @@ from paramiko.common import cMSG_CHANNEL_DATA, cMSG_CHANNEL_REQUEST
 from paramiko.message import Message
 from paramiko.packet import Packetizer
 
-from cronhop.ssh.quick_socket import QuickSocket
+from cronhop.ssh.stream import Stream
 
 # Errors are told by exceptions; paramiko would also log each with its traceback,
 # and bytes of the peer with it.
@@ -38,16 +38,16 @@ _NEVER_S: Final = 24 * 3600  # paramiko's own time-outs; the watchdog is ours
 
 
 class Transport(paramiko.Transport):
-    """An SSH transport over a `QuickSocket`, for pinned keys of the given types.
+    """An SSH transport over a `Stream`, for pinned keys of the given types.
 
     `disconnect_code` is the reason code of the server's goodbye, None if it has not
     said goodbye (RFC 4253 section 11.1).
     """
 
-    def __init__(self, sock: QuickSocket, key_types: tuple[str, ...]) -> None:
-        super().__init__(sock, packetizer_class=_Packetizer)
-        sock.reader = self
-        self.quick_socket: Final = sock
+    def __init__(self, stream: Stream, key_types: tuple[str, ...]) -> None:
+        super().__init__(stream, packetizer_class=_Packetizer)  # type: ignore[arg-type]
+        stream.reader = self
+        self.stream: Final = stream
         self.disconnect_code: int | None = None
         self.banner_timeout = self.auth_timeout = self.channel_timeout = _NEVER_S
         options = self.get_security_options()
@@ -100,7 +100,7 @@ class Transport(paramiko.Transport):
     def end(self) -> None:
         """Close everything, at whatever stage, without waiting."""
         self.close()
-        self.quick_socket.close()
+        self.stream.close()
 
 
 class Watchdog(threading.Thread):
