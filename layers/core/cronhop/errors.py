@@ -8,6 +8,8 @@ CronhopError
 ├── SecretMissing        a credential has no value, or is gone
 ├── SecretUnavailable    Secrets Manager does not give a value just now
 ├── OutputUnavailable    the bucket does not take or give output just now
+├── ObjectRefused        the transfer bucket lacks an object, or may not be used
+├── ObjectUnavailable    the transfer bucket does not answer just now
 └── RemoteError          a server could not be used; says why in one word
     ├── Unreachable      no connection: name, route, refused, reset, silent
     ├── Busy             sshd drops connections (MaxStartups, penalties)
@@ -16,6 +18,8 @@ CronhopError
     ├── HostKeyRefused   the host key is not a pinned one
     ├── LoginRefused     the credential was not accepted
     ├── NoWorkdir        the home directory cannot hold the execution's files
+    ├── FileRefused      the server does not take or give a file; says why
+    ├── FileChanged      a file is not what was read or written of it
     └── ProtocolError    the answer of the host made no sense
 """
 
@@ -64,6 +68,14 @@ class SecretUnavailable(CronhopError):
 
 class OutputUnavailable(CronhopError):
     """The bucket does not take or give output just now."""
+
+
+class ObjectRefused(CronhopError):
+    """The transfer bucket lacks the object, or may not be used for it."""
+
+
+class ObjectUnavailable(CronhopError):
+    """The transfer bucket does not take or give the object just now."""
 
 
 class RemoteError(CronhopError):
@@ -131,6 +143,19 @@ class NoWorkdir(RemoteError):
 
     reason = "no_workdir"
     permanent = True
+
+
+class FileRefused(RemoteError):
+    """The server does not take or give the file."""
+
+    reason = "file"
+    permanent = True
+
+
+class FileChanged(RemoteError):
+    """The file on the server is not what was read or written of it."""
+
+    reason = "file_changed"
 
 
 class ProtocolError(RemoteError):
