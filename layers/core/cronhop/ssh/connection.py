@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -29,6 +30,7 @@ from cronhop.errors import (
     Unreachable,
 )
 from cronhop.ssh.failure import Phase, explain
+from cronhop.ssh.pipe import Pipe
 from cronhop.ssh.private_key import private_key
 from cronhop.ssh.route import OVER, connect
 from cronhop.ssh.transport import Transport, Watchdog
@@ -151,6 +153,36 @@ class Connection:
                     self._transport.request_exec(channel, "exec /bin/sh -s")
                     return self._converse(channel, stdin, limit, until)
                 finally:
+                    channel.close()
+        finally:
+            self._channels.release()
+
+    @contextmanager
+    def subsystem(self, name: str, *, limit: int) -> Iterator[Pipe]:
+        """Open a subsystem, from which no more than `limit` bytes are expected.
+
+        Use no other channel meanwhile: those who each hold one would wait for each
+        other's second.
+        """
+        with self._lock:
+            self._transport.quick_socket.allowance += limit + _SLACK_BYTES
+        left_s = self.deadline - time.monotonic()
+        if not self._channels.acquire(timeout=max(0.0, left_s)):
+            raise Deadline(OVER)
+        try:
+            with self._translated(Phase.SESSION):
+                channel = self._open_session(self.deadline)
+            try:
+                with self._translated(Phase.SESSION):
+                    self._transport.request_subsystem(channel, name)
+                yield Pipe(
+                    self._transport,
+                    channel,
+                    partial(self._translated, Phase.SESSION),
+                    deadline=self.deadline,
+                )
+            finally:
+                with self._translated(Phase.SESSION):
                     channel.close()
         finally:
             self._channels.release()
