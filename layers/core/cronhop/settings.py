@@ -25,6 +25,7 @@ class Settings:
     | retention_days   | CRONHOP_RETENTION_DAYS   | how long ended runs are kept  |
     | allowed_networks | CRONHOP_ALLOWED_NETWORKS | CIDRs that are allowed though |
     |                  |                          | they are loopback or the like |
+    | transfer_bucket  | CRONHOP_TRANSFER_BUCKET  | files of transfers; "": none  |
     """
 
     region: str
@@ -35,6 +36,7 @@ class Settings:
     shards: int = 8
     retention_days: int = 90
     allowed_networks: tuple[str, ...] = ()
+    transfer_bucket: str = ""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
@@ -55,6 +57,7 @@ class Settings:
                 for part in env.get("CRONHOP_ALLOWED_NETWORKS", "").split(",")
                 if part.strip()
             ),
+            transfer_bucket=env.get("CRONHOP_TRANSFER_BUCKET", ""),
         )
 
 
