@@ -4,6 +4,7 @@ import io
 import os
 import pwd
 import random
+import signal
 import socket
 import subprocess
 import threading
@@ -11,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -586,7 +588,7 @@ def test_a_full_disk_is_called_so(connection, home):
         assert (mount / "f").read_bytes() == b"old"
         assert names(mount) == ["f"]
         subprocess.run(["mount", "-o", "remount,ro", str(mount)], check=True)
-        with pytest.raises(FileRefused, match="cannot be written|read-only"):
+        with pytest.raises(FileRefused, match="cannot be written"):
             upload(connection, "small/f")
     finally:
         subprocess.run(["umount", str(mount)], check=True)
@@ -693,7 +695,7 @@ def test_a_silent_server_does_not_outlast_the_deadline(connect, home):
         assert gate.is_waiting.wait(10)
         servers = _sftp_servers(home)
         for pid in servers:
-            os.kill(pid, 19)
+            os.kill(pid, signal.SIGSTOP)
         try:
             gate.go_on.set()
             with pytest.raises(Deadline):
@@ -702,20 +704,17 @@ def test_a_silent_server_does_not_outlast_the_deadline(connect, home):
             assert time.monotonic() < connection.deadline + 1
         finally:
             for pid in servers:
-                os.kill(pid, 18)
+                os.kill(pid, signal.SIGCONT)
     wait_until(lambda: not _sftp_servers(home))
 
 
 def _sftp_servers(home):
     """The processes that have a file in `home` open, but for this one."""
     found = []
-    for process in os.listdir("/proc"):
-        if process.isdigit() and int(process) != os.getpid():
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
             with suppress(OSError):
-                opened = [
-                    os.readlink(f"/proc/{process}/fd/{fd}")
-                    for fd in os.listdir(f"/proc/{process}/fd")
-                ]
-                if any(str(home) in one for one in opened):
-                    found.append(int(process))
+                opened = [fd.readlink() for fd in (process / "fd").iterdir()]
+                if any(one.is_relative_to(home) for one in opened):
+                    found.append(int(process.name))
     return found
