@@ -247,10 +247,11 @@ def test_an_object_that_breaks_off_is_no_file(connection, sshd, client, files):
 def test_a_full_disk_of_our_own_may_pass(connection, sshd, files, monkeypatch):
     """Other transfers fill it as well, and end."""
     (sshd.home / "f").write_bytes(b"x")
-    monkeypatch.setattr(
-        "cronhop.services.transfer.TemporaryFile",
-        lambda **_: Path("/dev/full").open("r+b", buffering=0),
-    )
+
+    def full(*, buffering):
+        return Path("/dev/full").open("r+b", buffering=buffering)
+
+    monkeypatch.setattr("cronhop.services.transfer.TemporaryFile", full)
 
     with pytest.raises(ObjectUnavailable, match=FULL):
         transfer(connection, download("f", "k"), files, key="1")
