@@ -37,6 +37,8 @@ LIMIT = 8 * 1024 * 1024
 SIZES = [0, 1, 32767, 32768, 32769, 5 * 1024 * 1024]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
+needs_no_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may do it")
+
 
 @pytest.fixture(scope="module")
 def sshd():
@@ -289,6 +291,47 @@ def test_an_owner_that_is_nobody_is_refused(connection, home):
 
     assert (home / "f").read_bytes() == b"old"
     assert names(home) == ["f"]
+
+
+def test_another_owner_is_given_by_sudo(poor, home):
+    """Where the login may not: by `sudo -n chown`, and the mode after it.
+
+    Both programs are stand-ins: root, as which this may run, needs no sudo.
+    """
+    connection = poor(*(tool for tool in TOOLS if tool != "chown"), "sha256sum", "sh")
+    chown, sudo = home / ".path/chown", home / ".path/sudo"
+    chown.write_text('#!/bin/sh\n[ "$GRANTED" ] && echo "$*" >>"$HOME/.log"\n')
+    sudo.write_text('#!/bin/sh\n[ "$1" = -n ] && shift && GRANTED=1 exec "$@"\n')
+    chown.chmod(0o755)
+    sudo.chmod(0o755)
+
+    upload(connection, "f", owner="www-data:adm", mode="0640")
+
+    assert mode_of(home / "f") == "0o640"
+    (line,) = (home / ".log").read_text().splitlines()
+    assert line.startswith(f"-h -- www-data:adm {home}/.cronhop-")
+    sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2; exit 1\n")
+    with pytest.raises(FileRefused, match="a password is required"):
+        upload(connection, "g", owner="www-data:adm")
+    assert not (home / "g").exists()
+
+
+@needs_no_root
+def test_what_the_login_may_not_do_is_refused(connection, home):
+    """A directory that it cannot write to or enter, a file that it cannot read."""
+    for name, mode in (("locked", 0o500), ("closed", 0o000)):
+        (home / name).mkdir(mode=mode)
+    (home / "secret").write_bytes(b"x")
+    (home / "secret").chmod(0)
+
+    with pytest.raises(FileRefused, match="cannot be written to"):
+        upload(connection, "locked/f")
+    with pytest.raises(FileRefused, match="cannot be entered"):
+        upload(connection, "closed/f")
+    with pytest.raises(FileRefused, match="cannot be read"):
+        download(connection, "secret")
+
+    (home / "closed").chmod(0o700)
 
 
 # -- atomicity

@@ -304,7 +304,9 @@ class SftpSession:
     def _packet(self, *, is_first: bool = False) -> bytes:
         length = int.from_bytes(self._take(4, is_first=is_first))
         if not 1 <= length <= _MAX_PACKET_BYTES:
-            raise ProtocolError("the server speaks no SFTP")
+            raise ProtocolError(
+                "the server speaks no SFTP, or its login shell prints something"
+            )
         return self._take(length, is_first=is_first)
 
     def _take(self, size: int, *, is_first: bool) -> bytes:
