@@ -728,36 +728,39 @@ def test_a_server_that_is_none_is_survived(tmp_path, server, error, message):
         assert time.monotonic() - began < 4
 
 
-def test_a_silent_server_does_not_outlast_the_deadline(connect, home):
+def test_a_silent_server_does_not_outlast_the_deadline():
     """Stopped in the middle of a transfer: over within a second of the deadline."""
-    connection = connect(seconds=3)
     gate = Gate(some_bytes(1_000_000), some_bytes(30_000_000))
-
-    with ThreadPoolExecutor(1) as pool:
+    with Sshd() as sshd, ThreadPoolExecutor(1) as pool:
+        deadline = time.monotonic() + 3
+        connection = Connection.open(
+            sshd.server(), sshd.secret, deadline=deadline, allowed=LOOPBACK
+        )
         sent = pool.submit(upload, connection, "f", gate, limit=100_000_000)
         assert gate.is_waiting.wait(10)
-        servers = _sftp_servers(home)
-        for pid in servers:
+        sessions = _descendants(sshd.pid)
+        for pid in sessions:
             os.kill(pid, signal.SIGSTOP)
         try:
             gate.go_on.set()
             with pytest.raises(Deadline):
                 sent.result(10)
-            assert servers
-            assert time.monotonic() < connection.deadline + 1
+            assert sessions
+            assert time.monotonic() < deadline + 1
         finally:
-            for pid in servers:
+            for pid in sessions:
                 os.kill(pid, signal.SIGCONT)
-    wait_until(lambda: not _sftp_servers(home))
+        wait_until(lambda: not _descendants(sshd.pid))
 
 
-def _sftp_servers(home):
-    """The processes that have a file in `home` open, but for this one."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid():
-            with suppress(OSError):
-                opened = [fd.readlink() for fd in (process / "fd").iterdir()]
-                if any(one.is_relative_to(home) for one in opened):
-                    found.append(int(process.name))
-    return found
+def _descendants(pid):
+    """The processes that a process has started, and theirs."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            number, _, rest = stat.read_text().partition(" (")
+            parents[int(number)] = int(rest.rpartition(") ")[2].split()[1])
+    found = {pid}
+    while more := {one for one in parents if parents[one] in found} - found:
+        found |= more
+    return found - {pid}
