@@ -283,11 +283,13 @@ def test_root_gives_a_file_its_owner(connection, home):
 
 
 def test_an_owner_that_is_nobody_is_refused(connection, home):
-    """In the words of the host; the old file stays."""
+    """A user, a group; the old file stays."""
     (home / "f").write_bytes(b"old")
 
-    with pytest.raises(FileRefused, match="owner cannot be set"):
+    with pytest.raises(FileRefused, match="no user of the owner's name"):
         upload(connection, "f", owner="no-such-user")
+    with pytest.raises(FileRefused, match="no group of the owner's name"):
+        upload(connection, "f", owner="root:no-such-group")
 
     assert (home / "f").read_bytes() == b"old"
     assert names(home) == ["f"]
@@ -296,10 +298,13 @@ def test_an_owner_that_is_nobody_is_refused(connection, home):
 def test_another_owner_is_given_by_sudo(poor, home):
     """Where the login may not: by `sudo -n chown`, and the mode after it.
 
-    Both programs are stand-ins: root, as which this may run, needs no sudo.
+    The programs are stand-ins: root, as which this may run, needs no sudo.
     """
-    connection = poor(*(tool for tool in TOOLS if tool != "chown"), "sha256sum", "sh")
-    chown, sudo = home / ".path/chown", home / ".path/sudo"
+    others = [tool for tool in TOOLS if tool not in {"chown", "id"}]
+    connection = poor(*others, "sha256sum", "sh")
+    chown, sudo, me = (home / ".path" / name for name in ("chown", "sudo", "id"))
+    me.write_text("#!/bin/sh\n[ $# -eq 1 ] && echo 4711 || echo 4712\n")
+    me.chmod(0o755)
     chown.write_text('#!/bin/sh\n[ "$GRANTED" ] && echo "$*" >>"$HOME/.log"\n')
     sudo.write_text('#!/bin/sh\n[ "$1" = -n ] && shift && GRANTED=1 exec "$@"\n')
     chown.chmod(0o755)

@@ -132,7 +132,7 @@ def test_a_mode_is_octal(mode):
         ],
         *[("mode", v) for v in ("644\n", "٦٤٤")],
         *[("owner", v) for v in ("", ":", "a:", ":a", "-R", "a b", "a:b:c", "a\n")],
-        *[("owner", v) for v in ("a;b", "$(id)", "a/b", "x" * 33, "ü")],
+        *[("owner", v) for v in ("a;b", "$(id)", "a/b", "x" * 33, "ü", "4294967295")],
         *[("content", v) for v in (None, "x" * (MAX_CONTENT_BYTES + 1), "\ud800")],
         ("encoding", None),
     ],

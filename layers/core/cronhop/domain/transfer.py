@@ -17,6 +17,7 @@ MAX_CONTENT_BYTES: Final = 64 * 1024  # of inline content as it is sent, like a 
 _MAX_PATH_BYTES: Final = 1024
 _MAX_NAME_BYTES: Final = 255  # of one component, on every file system of Linux
 _MAX_KEY_BYTES: Final = 1024  # S3's own
+_MAX_ID: Final = 2**32 - 2  # the one above means "as it is"
 _MODE: Final = re.compile(r"[0-7]{3,4}")
 _OWNER: Final = re.compile(
     # A name as useradd makes them, or a number; then, perhaps, a group's.
@@ -111,8 +112,8 @@ class FileTransfer:
             self._check_content(self.content)
         if self.mode is not None and not _MODE.fullmatch(self.mode):
             raise Invalid("mode", "three or four octal digits, such as 0644")
-        if self.owner is not None and not _OWNER.fullmatch(self.owner):
-            raise Invalid("owner", "a user, or user:group, by name or number")
+        if self.owner is not None:
+            _check_owner(self.owner)
 
     def _check_content(self, content: str) -> None:
         try:
@@ -159,6 +160,14 @@ def _check_path(path: str, field: str) -> None:
             raise Invalid(field, "it may not hold // or a component .")
         if len(part.encode()) > _MAX_NAME_BYTES:
             raise Invalid(field, f"a name has more than {_MAX_NAME_BYTES} bytes")
+
+
+def _check_owner(owner: str) -> None:
+    if not _OWNER.fullmatch(owner):
+        raise Invalid("owner", "a user, or user:group, by name or number")
+    for part in owner.split(":"):
+        if part.isdigit() and int(part) > _MAX_ID:
+            raise Invalid("owner", f"a number is beyond {_MAX_ID}")
 
 
 def _check_root(root: str) -> None:

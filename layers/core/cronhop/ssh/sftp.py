@@ -32,12 +32,19 @@ _DIGEST_BYTES_S: Final = 5_000_000  # bytes a second that the slowest host reads
 _NOISE_BYTES: Final = 256 * 1024  # what a login shell's rc files may print
 _SHA256: Final = re.compile(rb"\b[0-9a-f]{64}\b")
 _TOOL: Final = re.compile(rb"(?:sum|sealed) (sha256sum|openssl|busybox|shasum|none)")
+_TARGET: Final = re.compile(
+    rb"done (?P<login>\d{1,10}) (?P<umask>[0-7]{1,4}) (?P<mode>[0-7]{1,4}|-)"
+    rb" (?P<uid>\d{1,10}|-) (?P<gid>\d{1,10}|-)"
+)
+_MAX_ID: Final = 2**32 - 1
 _READ_BACK: Final = "read back"
 _INERT: Final = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-"
 )
 _REFUSED: Final = {
     b"no_home": "HOME is not set on the server",
+    b"no_user": "the server has no user of the owner's name",
+    b"no_group": "the server has no group of the owner's name",
     b"no_root": "the root is no directory that can be entered",
     b"missing": "its directory does not exist",
     b"no_directory": "a part of the path is no directory",
@@ -111,26 +118,23 @@ def upload(
 
     Between step 1 and the others, who may write to the directories above could put a
     symlink in their place; `root` holds against links that are there, not against
-    somebody who moves them meanwhile.
+    somebody who moves them meanwhile. Owner and mode are set on the open file, where
+    no link can come between, but for an owner by sudo: do not let that write to a
+    directory in which others may write.
     """
-    name = path.rpartition("/")[2]
-    tag, mine = _hash(name), _hash(key)
-    directory = _locate(connection, ["target", path, root or "", tag, mine])
-    target = _join(directory, name.encode())
-    temporary = f".cronhop-{tag}-{mine}-{secrets.token_hex(8)}".encode()
-    new = _join(directory, temporary)
+    place = _place(connection, path, key, root=root, mode=mode, owner=owner)
     try:
-        digest = _write(connection, new, source, limit=limit)
-        verified_by = _seal(connection, new, target, digest, owner=owner, mode=mode)
+        digest = _write(connection, place, source, limit=limit)
+        verified_by = _seal(connection, place, digest)
         with sftp(connection) as session:
             try:
-                session.replace(new, target)
+                session.replace(place.new, place.target)
             except StatusError as exc:
                 raise FileRefused(f"it cannot be put in its place: {exc}") from exc
     except BaseException:
         # What is left when this fails too is removed by a later transfer.
         with suppress(RemoteError):
-            _ask(connection, ["discard", new])
+            _ask(connection, ["discard", place.new])
         raise
     return Moved(size=digest.size, sha256=digest.sha256, verified_by=verified_by)
 
@@ -150,7 +154,7 @@ def download(
     out. Raises `FileRefused` with the reason, `FileChanged` if it became shorter or
     was rewritten meanwhile: `sink` then holds what is to be thrown away.
     """
-    location = _locate(connection, ["source", path, root or ""])
+    _, location = _locate(connection, ["source", path, root or ""])
     with sftp(connection, limit=limit) as session:
         digest = _read(session, location, sink, limit=limit)
     words, body = _ask(
@@ -178,8 +182,78 @@ class _Nowhere:
         """Let them go."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a new file is written, and what it becomes.
+
+    | field       | meaning                                                     |
+    |-------------|-------------------------------------------------------------|
+    | new, target | real paths: of the temporary file, of what it replaces      |
+    | mode        | what it has in the end                                      |
+    | uid, gid    | whose it becomes, by the open file; None: as it is          |
+    | owner       | whose it becomes, by sudo; "": done without                 |
+    """
+
+    new: bytes
+    target: bytes
+    mode: int
+    uid: int | None
+    gid: int | None
+    owner: str
+
+    @property
+    def left_mode(self) -> str:
+        """The mode that cannot be set before the checksum, "-" for none.
+
+        Not before the owner, and not where the login could not read it any more.
+        """
+        return f"{self.mode:04o}" if self.owner or not self.mode & 0o400 else "-"
+
+
+def _place(
+    connection: Connection,
+    path: str,
+    key: str,
+    *,
+    root: str | None,
+    mode: str | None,
+    owner: str | None,
+) -> _Place:
+    """Return where a file is written, after the leavings there are gone."""
+    name = path.rpartition("/")[2]
+    tag, mine = _hash(name), _hash(key)
+    words, directory = _locate(
+        connection, ["target", path, root or "", tag, mine, owner or ""]
+    )
+    found = _TARGET.fullmatch(words)
+    if found is None:
+        raise ProtocolError("the host gave no answer that makes sense")
+    login, uid, gid = (
+        None if found[one] == b"-" else int(found[one])
+        for one in ("login", "uid", "gid")
+    )
+    if max(uid or 0, gid or 0) > _MAX_ID:
+        raise ProtocolError("the host gave no answer that makes sense")
+    if mode is not None:
+        wanted = int(mode, 8)
+    elif found["mode"] != b"-":
+        wanted = int(found["mode"], 8) & 0o777  # set-id bits are not inherited
+    else:
+        wanted = 0o666 & ~int(found["umask"], 8)
+    is_by_sudo = login != 0 and owner is not None and (uid != login or gid is not None)
+    temporary = f".cronhop-{tag}-{mine}-{secrets.token_hex(8)}"
+    return _Place(
+        new=_join(directory, temporary.encode()),
+        target=_join(directory, name.encode()),
+        mode=wanted,
+        uid=uid if login == 0 else None,
+        gid=gid if login == 0 else None,
+        owner=(owner or "") if is_by_sudo else "",
+    )
+
+
 def _write(
-    connection: Connection, path: bytes, source: Source, *, limit: int
+    connection: Connection, place: _Place, source: Source, *, limit: int
 ) -> Digest:
     """Write a new file, and explain why it cannot be written."""
     try:
@@ -189,12 +263,16 @@ def _write(
                     "the server's SFTP cannot replace a file in one step"
                     " (posix-rename@openssh.com)"
                 )
-            handle = session.create(path)
+            handle = session.create(place.new)
             digest = session.write(handle, source, limit=limit)
+            if place.uid is not None or place.gid is not None:
+                session.set_owner(handle, place.uid, place.gid)
+            if place.left_mode == "-":
+                session.set_mode(handle, place.mode)
             session.sync(handle)
             session.end(handle)
     except StatusError as exc:
-        _, body = _ask(connection, ["why", path])
+        _, body = _ask(connection, ["why", place.new])
         reasons = [why for text, why in _WHY.items() if text in body]
         raise FileRefused(
             f"it cannot be written: {reasons[0] if reasons else exc}"
@@ -226,16 +304,8 @@ def _read(
     return digest
 
 
-def _seal(
-    connection: Connection,
-    new: bytes,
-    target: bytes,
-    digest: Digest,
-    *,
-    owner: str | None,
-    mode: str | None,
-) -> str:
-    """Compare a new file with what was sent, give it owner and mode.
+def _seal(connection: Connection, place: _Place, digest: Digest) -> str:
+    """Compare a new file with what was sent, give it what owner and mode are left.
 
     Returns what computed the checksum.
     """
@@ -244,7 +314,7 @@ def _seal(
         size = str(digest.size)
         return _ask(
             connection,
-            ["seal", new, target, size, sha256, owner or "", mode or "-"],
+            ["seal", place.new, size, sha256, place.owner, place.left_mode],
             timeout_s=_digest_s(digest.size),
         )
 
@@ -252,7 +322,7 @@ def _seal(
     is_summed = words != b"unsummed"
     if not is_summed:
         with sftp(connection, limit=digest.size) as session:
-            again = _read(session, new, _Nowhere(), limit=digest.size)
+            again = _read(session, place.new, _Nowhere(), limit=digest.size)
         if again != digest:
             raise FileChanged("the server has other bytes than were sent")
         words, body = seal("-")
@@ -265,16 +335,16 @@ def _seal(
     return _tool(words) if is_summed else _READ_BACK
 
 
-def _locate(connection: Connection, words: list[str | bytes]) -> bytes:
-    """Return the real path of a directory or a file."""
+def _locate(connection: Connection, words: list[str | bytes]) -> tuple[bytes, bytes]:
+    """Return the words of the answer and the real path of a directory or a file."""
     answer, body = _ask(connection, words)
     if answer == b"outside":
         raise FileRefused(f"it lies outside its root, in {quote(body)}")
     if answer in _REFUSED:
         raise FileRefused(_REFUSED[answer])
-    if answer != b"done" or not body.startswith(b"/") or b"\0" in body:
+    if not answer.startswith(b"done") or body[:1] != b"/" or b"\0" in body:
         raise ProtocolError("the host gave no answer that makes sense")
-    return body
+    return answer, body
 
 
 def _ask(

@@ -17,10 +17,10 @@ cf_visit() {
     cf_newline='
 '
     case $cf_verb in
-    target) cf_target "$(printf %b "$1")" "$(printf %b "$2")" "$3" "$4" ;;
+    target) cf_target "$(printf %b "$1")" "$(printf %b "$2")" "$3" "$4" "$(printf %b "$5")" ;;
     source) cf_source "$(printf %b "$1")" "$(printf %b "$2")" ;;
     digest) cf_digest "$(printf %b "$1")" "$2" ;;
-    seal) cf_seal "$(printf %b "$1")" "$(printf %b "$2")" "$3" "$4" "$(printf %b "$5")" "$6" ;;
+    seal) cf_seal "$(printf %b "$1")" "$2" "$3" "$(printf %b "$4")" "$5" ;;
     why) cf_why "$(printf %b "$1")" ;;
     discard) cf_discard "$(printf %b "$1")" && cf_answer done ;;
     esac
@@ -79,17 +79,48 @@ cf_bound() {
     esac
 }
 
-# Tell the directory in which a file can be written; remove what is left of others.
+# Tell the directory in which a file can be written, and with it the login's id and
+# umask, the mode of what is replaced and the owner's ids; remove what is left there.
 cf_target() {
     cf_enter "$1" "$2"
-    if [ ! -L "./$cf_name" ]; then
+    cf_login=$(id -u) cf_owner=$5 cf_mode=- cf_uid=- cf_gid=-
+    if [ ! -L "./$cf_name" ] && [ -e "./$cf_name" ]; then
         [ -d "./$cf_name" ] && cf_answer directory
-        [ -e "./$cf_name" ] && [ ! -f "./$cf_name" ] && cf_answer special
+        [ -f "./$cf_name" ] || cf_answer special
+        cf_mode=$(stat -c %a "./$cf_name") || cf_mode=-
+        [ -z "$cf_owner" ] && [ "$cf_login" -eq 0 ] &&
+            cf_owner=$(stat -c %u:%g "./$cf_name")
     fi
     [ -w . ] || cf_answer read_only
+    [ -z "$cf_owner" ] || cf_ids "$cf_owner"
     rm -f ./.cronhop-"$3"-"$4"-*
     find . -maxdepth 1 -type f -name ".cronhop-$3-*" -mtime +0 -exec rm -f {} \;
-    cf_answer done "$cf_found"
+    cf_answer "done $cf_login $(umask) $cf_mode $cf_uid $cf_gid" "$cf_found"
+}
+
+# Find the numbers of user:group.
+cf_ids() {
+    cf_uid=${1%%:*}
+    case $cf_uid in
+    *[!0-9]*) cf_uid=$(id -u "$cf_uid") || cf_answer no_user ;;
+    esac
+    case $1 in
+    *:*) cf_gid=${1#*:} ;;
+    esac
+    case $cf_gid in
+    - | *[!0-9]*) [ "$cf_gid" = - ] || cf_group "$cf_gid" ;;
+    esac
+}
+
+cf_group() {
+    if cf_gid=$(getent group "$1"); then
+        cf_gid=${cf_gid#*:} && cf_gid=${cf_gid#*:} && cf_gid=${cf_gid%%:*}
+        return
+    fi
+    while IFS=: read -r cf_entry cf_rest cf_gid cf_members; do
+        [ "$cf_entry" = "$1" ] && return
+    done </etc/group
+    cf_answer no_group
 }
 
 # Tell where a file that can be read lies, symlinks resolved.
@@ -135,9 +166,10 @@ cf_digest() {
     cf_answer "sum $cf_tool" "$(head -c "$2" "$1" | cf_sum)"
 }
 
-# Ensure that a new file holds what it should, and is whose and what it should be.
+# Ensure that a new file holds what it should; give it owner and mode, as far as that
+# is left to do: "" and - for nothing.
 cf_seal() {
-    cf_new=$1 cf_old=$2 cf_size=$3 cf_wanted=$4 cf_owner=$5 cf_mode=$6 cf_tool=none
+    cf_new=$1 cf_size=$2 cf_wanted=$3 cf_owner=$4 cf_mode=$5 cf_tool=none
     if [ "$cf_wanted" != - ]; then
         cf_choose
         [ "$(wc -c <"$cf_new")" -eq "$cf_size" ] || cf_answer changed
@@ -146,29 +178,19 @@ cf_seal() {
         *) cf_answer changed ;;
         esac
     fi
-    if [ -f "$cf_old" ] && [ ! -L "$cf_old" ]; then
-        [ -z "$cf_owner" ] && [ "$(id -u)" -eq 0 ] &&
-            cf_owner=$(stat -c %u:%g "$cf_old")
-        if [ "$cf_mode" = - ]; then
-            cf_mode=$(stat -c %a "$cf_old") || cf_mode=-
-            # Neither set-id bits nor the sticky one are taken over.
-            case $cf_mode in
-            ????) cf_mode=${cf_mode#?} ;;
-            esac
-        fi
-    fi
-    [ "$cf_mode" = - ] && cf_mode==rw  # as umask has it
     # Whose it is comes first: until then nobody else may read it, and a change of
-    # the owner would take the set-id bits away.
+    # the owner takes the set-id bits away.
     if [ -n "$cf_owner" ]; then
         chown -h -- "$cf_owner" "$cf_new" ||
             cf_said=$(sudo -n chown -h -- "$cf_owner" "$cf_new" 2>&1) ||
             cf_answer owner "$cf_said"
     fi
-    [ -L "$cf_new" ] && cf_answer changed
-    chmod -- "$cf_mode" "$cf_new" ||
-        cf_said=$(sudo -n chmod -- "$cf_mode" "$cf_new" 2>&1) ||
-        cf_answer mode "$cf_said"
+    if [ "$cf_mode" != - ]; then
+        [ -L "$cf_new" ] && cf_answer changed
+        chmod -- "$cf_mode" "$cf_new" ||
+            cf_said=$(sudo -n chmod -- "$cf_mode" "$cf_new" 2>&1) ||
+            cf_answer mode "$cf_said"
+    fi
     cf_answer "sealed $cf_tool"
 }
 

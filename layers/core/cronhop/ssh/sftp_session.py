@@ -40,6 +40,7 @@ class _Type(IntEnum):
     READ = 5
     WRITE = 6
     FSTAT = 8
+    FSETSTAT = 10
     STATUS = 101
     HANDLE = 102
     DATA = 103
@@ -204,6 +205,29 @@ class SftpSession:
                 rest = length - len(data)
                 waiting.appendleft((self._ask_for(handle, done, rest), rest))
         return Digest(size=size, sha256=digest.hexdigest())
+
+    def set_owner(self, handle: bytes, uid: int | None, gid: int | None) -> None:
+        """Give an open file to a user, a group, or both; None: as it is."""
+        body = _Body(self._ask(_Type.FSTAT, _string(handle), _Type.ATTRS))
+        flags = body.number()
+        if flags & _HAS_SIZE:
+            body.long()
+        if not flags & _HAS_OWNER:
+            raise ProtocolError("the server does not tell whose a file is")
+        present = body.number(), body.number()
+        wanted = (
+            present[0] if uid is None else uid,
+            present[1] if gid is None else gid,
+        )
+        self._set(handle, struct.pack(">III", _HAS_OWNER, *wanted))
+
+    def set_mode(self, handle: bytes, mode: int) -> None:
+        """Set the permissions of an open file: of that very one, whatever its path."""
+        self._set(handle, struct.pack(">II", _HAS_MODE, mode))
+
+    def _set(self, handle: bytes, attributes: bytes) -> None:
+        self._send(_Type.FSETSTAT, _string(handle) + attributes)
+        self._expect_ok()
 
     def sync(self, handle: bytes) -> None:
         """Ensure that what was written is on the disk, if the server can do that."""
