@@ -63,7 +63,14 @@ class Sshd:
 
     host = "127.0.0.1"
 
-    def __init__(self, *, max_startups="100:30:200", max_sessions=10, options=()):
+    def __init__(
+        self,
+        *,
+        max_startups="100:30:200",
+        max_sessions=10,
+        subsystem="sftp internal-sftp",
+        options=(),
+    ):
         binary = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
         if binary is None:
             pytest.skip("no sshd: apt-get install openssh-server")
@@ -95,6 +102,7 @@ class Sshd:
             "UseDNS no",
             "StrictModes no",
             "LogLevel VERBOSE",
+            f"Subsystem {subsystem}",
             *options,
         ]
         path = self._file("config", "\n".join(config) + "\n")

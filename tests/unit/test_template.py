@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cronhop.domain.transfer import MAX_BYTES
 from tests import template
 
 # table: its key, and each index with its key and the attributes it carries besides
@@ -338,6 +339,32 @@ def test_who_changes_servers() -> None:
     assert given["ExecutorRole"] == {"dynamodb:GetItem", "dynamodb:UpdateItem"}
     assert given["DispatcherRole"] == set()
     assert "dynamodb:PutItem" in given["ApiRole"]
+
+
+def test_only_the_executor_reaches_the_transfer_bucket() -> None:
+    """To get and put objects, and only in a stack that was given one."""
+    users = {
+        role: policy["Fn::If"][0]
+        for role, properties in ROLES.items()
+        for policy in properties["Policies"]
+        if "TransferBucket" in json.dumps(policy)
+    }
+    (statement,) = (
+        statement
+        for statement in _statements("ExecutorRole")
+        if "TransferBucket" in json.dumps(statement["Resource"])
+    )
+
+    assert users == {"ExecutorRole": "HasTransferBucket"}
+    assert statement["Action"] == ["s3:GetObject", "s3:PutObject"]
+    assert TEMPLATE["Parameters"]["TransferBucket"]["Default"] == ""
+
+
+def test_ten_transfers_fit_on_the_disk() -> None:
+    """What comes from servers is put there before it is kept, a batch at a time."""
+    disk = FUNCTIONS["ExecutorFunction"]["EphemeralStorage"]["Size"]
+
+    assert disk * 2**20 > _source("ExecutorFunction")["BatchSize"] * MAX_BYTES
 
 
 def test_nobody_changes_the_audit() -> None:

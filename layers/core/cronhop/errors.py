@@ -9,6 +9,8 @@ CronhopError
 ├── SecretUnavailable    Secrets Manager does not give a value just now
 ├── OutputUnavailable    the bucket does not take or give output just now
 ├── QueueUnavailable     the queue does not take messages just now
+├── ObjectRefused        the transfer bucket lacks an object, or may not be used
+├── ObjectUnavailable    the transfer bucket does not answer just now
 └── RemoteError          a server could not be used; says why in one word
     ├── Unreachable      no connection: name, route, refused, reset, silent
     ├── Busy             sshd drops connections (MaxStartups, penalties)
@@ -18,6 +20,8 @@ CronhopError
     ├── HostKeyMissing   no host key is pinned yet
     ├── LoginRefused     the credential was not accepted
     ├── NoWorkdir        the home directory cannot hold the execution's files
+    ├── FileRefused      the server does not take or give a file; says why
+    ├── FileChanged      a file is not what was read or written of it
     └── ProtocolError    the answer of the host made no sense
 """
 
@@ -70,6 +74,14 @@ class OutputUnavailable(CronhopError):
 
 class QueueUnavailable(CronhopError):
     """The queue does not take messages just now."""
+
+
+class ObjectRefused(CronhopError):
+    """The transfer bucket lacks the object, or may not be used for it."""
+
+
+class ObjectUnavailable(CronhopError):
+    """The transfer bucket does not take or give the object just now."""
 
 
 class RemoteError(CronhopError):
@@ -157,6 +169,19 @@ class NoWorkdir(RemoteError):
 
     reason = "no_workdir"
     permanent = True
+
+
+class FileRefused(RemoteError):
+    """The server does not take or give the file."""
+
+    reason = "file"
+    permanent = True
+
+
+class FileChanged(RemoteError):
+    """The file on the server is not what was read or written of it."""
+
+    reason = "file_changed"
 
 
 class ProtocolError(RemoteError):

@@ -28,6 +28,7 @@ class Settings:
     |                  |                          | they are loopback or the like |
     | refused_networks | CRONHOP_REFUSED_NETWORKS | CIDRs that are refused, also  |
     |                  |                          | where they are allowed        |
+    | transfer_bucket  | CRONHOP_TRANSFER_BUCKET  | files of transfers; "": none  |
     """
 
     region: str
@@ -39,6 +40,7 @@ class Settings:
     retention_days: int = 90
     allowed_networks: tuple[str, ...] = ()
     refused_networks: tuple[str, ...] = ()
+    transfer_bucket: str = ""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
@@ -56,6 +58,7 @@ class Settings:
             retention_days=_number(env, "CRONHOP_RETENTION_DAYS", 90),
             allowed_networks=_networks(env, "CRONHOP_ALLOWED_NETWORKS"),
             refused_networks=_networks(env, "CRONHOP_REFUSED_NETWORKS"),
+            transfer_bucket=env.get("CRONHOP_TRANSFER_BUCKET", ""),
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -29,6 +30,7 @@ from cronhop.errors import (
 )
 from cronhop.ssh.failure import Phase, explain
 from cronhop.ssh.login import check_host_key, log_in, pinned_keys, shown_key
+from cronhop.ssh.pipe import Pipe
 from cronhop.ssh.route import OVER, connect, forwarded
 from cronhop.ssh.stream import Stream
 from cronhop.ssh.transport import Transport, Watchdog
@@ -255,6 +257,35 @@ class Connection:
                     self._transport.request_exec(channel, "exec /bin/sh -s")
                     return self._converse(channel, stdin, limit, until)
                 finally:
+                    channel.close()
+        finally:
+            self._channels.release()
+
+    @contextmanager
+    def subsystem(self, name: str, *, limit: int) -> Iterator[Pipe]:
+        """Open a subsystem, from which no more than `limit` bytes are expected.
+
+        Use no other channel meanwhile: those who each hold one would wait for each
+        other's second.
+        """
+        self._transport.stream.meter.allow(limit + _SLACK_BYTES)
+        left_s = self.deadline - time.monotonic()
+        if not self._channels.acquire(timeout=max(0.0, left_s)):
+            raise Deadline(OVER)
+        try:
+            with self._translated(Phase.SESSION):
+                channel = self._open_session(self.deadline)
+            try:
+                with self._translated(Phase.SESSION):
+                    self._transport.request_subsystem(channel, name)
+                yield Pipe(
+                    self._transport,
+                    channel,
+                    partial(self._translated, Phase.SESSION),
+                    deadline=self.deadline,
+                )
+            finally:
+                with self._translated(Phase.SESSION):
                     channel.close()
         finally:
             self._channels.release()

@@ -34,6 +34,7 @@ _MACS: Final = (
 #: Signature algorithms of a type of host key, where they have another name.
 _ALGORITHMS: Final = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _KEEPALIVE_S: Final = 15
+_REKEYING_S: Final = 0.1  # between two looks whether new keys are agreed on
 _NEVER_S: Final = 24 * 3600  # paramiko's own time-outs; the watchdog is ours
 
 
@@ -62,12 +63,19 @@ class Transport(paramiko.Transport):
         A refusal closes the channel. `Channel.exec_command` would wait for the
         answer without any time-out, and for ever if the transport dies just before.
         """
+        self._request(channel, "exec", command)
+
+    def request_subsystem(self, channel: paramiko.Channel, name: str) -> None:
+        """Ask for a subsystem on an open channel, like `request_exec`."""
+        self._request(channel, "subsystem", name)
+
+    def _request(self, channel: paramiko.Channel, kind: str, what: str) -> None:
         message = Message()
         message.add_byte(cMSG_CHANNEL_REQUEST)
         message.add_int(channel.remote_chanid)
-        message.add_string("exec")
+        message.add_string(kind)
         message.add_boolean(True)  # else a refusal is not seen
-        message.add_string(command)
+        message.add_string(what)
         self._send_user_message(message)  # type: ignore[attr-defined]
 
     def write(self, channel: paramiko.Channel, data: bytes, *, is_last: bool) -> int:
@@ -77,21 +85,32 @@ class Transport(paramiko.Transport):
         own `send` and `shutdown_write` make a message under the channel's lock and
         send it after that, when the reader may have sent the goodbye already: sshd
         ends the whole connection for a word to a channel that is gone.
+
+        While new keys are agreed on nothing may be sent. To wait for that with the
+        lock would be for ever: the reader needs it for what comes before the keys.
+        Raises TimeoutError then, and when the window stays shut.
         """
         with channel.lock:
             size: int = channel._wait_for_send_window(len(data))  # type: ignore[attr-defined]  # noqa: SLF001
             if size == 0:
                 return 0
-            message = Message()
-            message.add_byte(cMSG_CHANNEL_DATA)
-            message.add_int(channel.remote_chanid)
-            message.add_string(data[:size])
-            self._send_user_message(message)  # type: ignore[attr-defined]
-            if is_last and size == len(data):
-                end = channel._send_eof()  # type: ignore[attr-defined]  # noqa: SLF001
-                if end is not None:
-                    self._send_user_message(end)  # type: ignore[attr-defined]
-        return size
+            with self.clear_to_send_lock:
+                if self.clear_to_send.is_set():
+                    message = Message()
+                    message.add_byte(cMSG_CHANNEL_DATA)
+                    message.add_int(channel.remote_chanid)
+                    message.add_string(data[:size])
+                    self._send_message(message)  # type: ignore[attr-defined]
+                    if is_last and size == len(data):
+                        end = channel._send_eof()  # type: ignore[attr-defined]  # noqa: SLF001
+                        if end is not None:
+                            self._send_message(end)  # type: ignore[attr-defined]
+                    return size
+            channel.out_window_size += size
+        if not self.is_active():
+            raise EOFError
+        self.clear_to_send.wait(_REKEYING_S)
+        raise TimeoutError
 
     def _parse_disconnect(self, m: Message) -> None:
         """Keep the reason code of the server's goodbye."""
@@ -133,7 +152,15 @@ class Watchdog(threading.Thread):
 
 
 class _Packetizer(Packetizer):
-    """paramiko's packets without its handshake timer, a thread that outlives it."""
+    """paramiko's packets without its handshake timer, a thread that outlives it.
+
+    New keys when the server asks for them, or after as many bytes as OpenSSH takes
+    (RFC 4344 section 3.2): paramiko's own half a gigabyte comes within a few files,
+    and its reader then waits half a minute for itself if a channel is closed just
+    before.
+    """
+
+    REKEY_BYTES = 2**36
 
     def start_handshake(self, timeout: float) -> None:
         """Do nothing: the watchdog covers the handshake."""

@@ -1,0 +1,103 @@
+"""What a task does, as clients send it: the specs of kinds other than scripts.
+
+Their values are checked by the domain: `spec()` raises Invalid naming the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from cronhop.domain.service import Action, Probe, ServiceControl
+from cronhop.domain.transfer import Direction, Encoding, FileTransfer
+from cronhop.errors import Invalid
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _not_yet(what: str) -> BeforeValidator:
+    """Return a validator of a field that is not there yet: only null passes."""
+
+    def refuse(value: object) -> None:
+        if value is not None:
+            raise ValueError(f"{what} not there yet: only null")
+
+    return BeforeValidator(refuse)
+
+
+class FileTransferBody(_Body):
+    """A file and its way."""
+
+    direction: Literal["upload", "download"]
+    path: str
+    content: str | None = None
+    encoding: Literal["utf-8", "base64"] = "utf-8"
+    object_key: str | None = None
+    mode: str | None = None
+    owner: str | None = None
+    root: str | None = None
+    resume: Annotated[None, _not_yet("going on with a cut transfer is")] = None
+
+    def spec(self) -> FileTransfer:
+        """Return what was sent."""
+        spec = FileTransfer(
+            direction=Direction(self.direction),
+            path=self.path,
+            content=self.content,
+            encoding=Encoding(self.encoding),
+            object_key=self.object_key,
+            mode=self.mode,
+            owner=self.owner,
+            root=self.root,
+        )
+        _check(spec.check)
+        return spec
+
+
+class ProbeBody(_Body):
+    """What must hold besides."""
+
+    tcp_port: int
+    wait_s: int = 30
+    http: Annotated[None, _not_yet("probes by HTTP are")] = None
+
+
+class ServiceControlBody(_Body):
+    """An action on a unit."""
+
+    unit: str
+    action: Literal["start", "stop", "restart", "reload", "status", "enable", "disable"]
+    wait_s: int = 30
+    probe: ProbeBody | None = None
+    journal_lines: int = 20
+    run_as: str | None = "root"
+    init: Annotated[None, _not_yet("services of SysV and others than systemd are")] = (
+        None
+    )
+
+    def spec(self) -> ServiceControl:
+        """Return what was sent."""
+        spec = ServiceControl(
+            unit=self.unit,
+            action=Action(self.action),
+            wait_s=self.wait_s,
+            probe=Probe(tcp_port=self.probe.tcp_port, wait_s=self.probe.wait_s)
+            if self.probe
+            else None,
+            journal_lines=self.journal_lines,
+            run_as=self.run_as,
+        )
+        _check(spec.check)
+        return spec
+
+
+def _check(check: Callable[[], None]) -> None:
+    """Let a field that is refused have its place in the request."""
+    try:
+        check()
+    except Invalid as exc:
+        raise Invalid(f"spec.{exc.field}", exc.message) from exc
