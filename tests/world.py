@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 import boto3
 from moto.sqs.models import sqs_backends
 
+from cronhop.aws.files import Files
 from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.session import Session
+from cronhop.aws.topic import Topic
 from cronhop.domain.credential import Secret
 from cronhop.domain.message import Probe, read
 from cronhop.domain.schedule import CronSchedule
@@ -28,10 +30,11 @@ from cronhop.domain.task import (
 from cronhop.services.check import Checker
 from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
-from cronhop.services.execute import Executor, Invocation
+from cronhop.services.execute import Executor
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
+from cronhop.services.visit import Invocation
 from cronhop.settings import Settings
 from cronhop.ssh.connection import Connections
 from cronhop.store import connection, executions, runs
@@ -116,6 +119,7 @@ class World:
             CRONHOP_SECRET_PREFIX="test/",
             CRONHOP_ALLOWED_NETWORKS=LOOPBACK[0],
             CRONHOP_SHARDS="2",
+            CRONHOP_TOPIC_ARN=self._subscribed_topic(),
         )
         self.clock = Clock()
         self.deathtrap = Deathtrap()
@@ -129,12 +133,16 @@ class World:
         connection.connect(self.settings, self.session.botocore)
         self.queue = Queue(self.session.client("sqs"), self.settings.queue_url)
         self.secrets = Secrets(self.session.client("secretsmanager"), self.settings)
-        bucket = OutputBucket(self.session.client("s3"), self.settings.bucket)
+        self.bucket = OutputBucket(self.session.client("s3"), self.settings.bucket)
         self.dispatcher = Dispatcher(self.queue, shards=self.settings.shards)
+        self.files = Files(self.session.client("s3"), self.settings.transfer_bucket)
+        self.topic = Topic(self.session.client("sns"), self.settings.topic_arn)
         self.executor = Executor(
             self.queue,
             self.secrets,
-            bucket,
+            self.bucket,
+            self.files,
+            self.topic,
             now=self.clock,
             sleep=self.clock.sleep,
         )
@@ -144,7 +152,20 @@ class World:
             queue=self.queue, allowed_networks=self.settings.allowed_networks
         )
         self.tasks = Tasks(dispatcher=self.dispatcher)
-        self.runs = Runs(bucket=bucket)
+        self.runs = Runs(bucket=self.bucket, dispatcher=self.dispatcher)
+
+    def _subscribed_topic(self):
+        """Make the topic of alarms, and a queue that they all come to."""
+        sns = boto3.client("sns", region_name=REGION)
+        sqs = boto3.client("sqs", region_name=REGION)
+        topic = sns.create_topic(Name="test-alarms")["TopicArn"]
+        self._alarms = sqs.create_queue(QueueName="test-alarms")["QueueUrl"]
+        sns.subscribe(
+            TopicArn=topic,
+            Protocol="sqs",
+            Endpoint=f"arn:aws:sqs:{REGION}:{ACCOUNT}:test-alarms",
+        )
+        return topic
 
     # Making things
 
@@ -208,7 +229,10 @@ class World:
         """Take what lies in the queue: (message, delay in seconds), as sent."""
         queue = sqs_backends[ACCOUNT][REGION].queues["test-queue"]
         taken = [
-            (read(one.body), round(one.delayed_until / 1000 - _sent(one)))
+            (
+                read(one.body),
+                max(round(one.delayed_until / 1000 - _sent(one)), 0),
+            )
             for one in queue._messages
         ]
         queue._messages.clear()
@@ -237,15 +261,25 @@ class World:
             return self.executor.handle(message, invocation)
 
     def settle(self, run_id, *, minutes=30):
-        """Tick and deliver, minute by minute, until the run has ended; return it."""
-        for _ in range(minutes):
-            self.deliver()
+        """Tick and deliver, each message in its time, until the run has ended."""
+        waiting, tick_at = [], self.clock() + timedelta(minutes=1)
+        end = self.clock() + timedelta(minutes=minutes)
+        while self.clock() < end:
             run = runs.get(run_id)
             if run.state.is_terminal:
                 return run
-            self.clock.move(minutes=1)
-            self.tick()
-        raise AssertionError(f"run {run_id} did not end")
+            for message, delay_s in self.messages():
+                waiting.append((self.clock() + timedelta(seconds=delay_s), message))
+            due = [message for at, message in waiting if at <= self.clock()]
+            waiting = [one for one in waiting if one[0] > self.clock()]
+            if due:
+                self.deliver(due)
+                continue
+            self.clock.now = min([tick_at, *(at for at, _ in waiting)])
+            if self.clock() == tick_at:
+                tick_at += timedelta(minutes=1)
+                self.tick()
+        raise AssertionError(f"run {run_id} did not end: {runs.get(run_id)}")
 
     # Looking
 
@@ -269,6 +303,21 @@ class World:
             offset=window.get("offset", 0),
             limit=window.get("limit", 65536),
         )
+
+    def alarms(self):
+        """Return (subject, text) of every alarm since the last look."""
+        sqs = boto3.client("sqs", region_name=REGION)
+        found = []
+        while messages := sqs.receive_message(
+            QueueUrl=self._alarms, MaxNumberOfMessages=10
+        ).get("Messages"):
+            for message in messages:
+                body = json.loads(message["Body"])
+                found.append((body["Subject"], body["Message"]))
+                sqs.delete_message(
+                    QueueUrl=self._alarms, ReceiptHandle=message["ReceiptHandle"]
+                )
+        return found
 
     def dump(self):
         """Return everything the tables and the queue hold, as one text."""

@@ -11,7 +11,6 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -19,18 +18,25 @@ from pydantic import (
 
 from cronhop.domain.credential import Secret
 from cronhop.domain.private_key import MAX_CHARACTERS
+from cronhop.domain.retry import Retry
+from cronhop.domain.run import State
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import MAX_HOST_KEYS, ServerDefinition, ServerStatus
 from cronhop.domain.task import (
+    LOST_AFTER_S,
+    OUTPUT_CAP_BYTES,
     CatchUp,
     Overlap,
     Script,
+    Spec,
     Targets,
     TaskDefinition,
     TaskKind,
 )
 from cronhop.domain.variable import check_variable
 from cronhop.errors import Invalid
+
+from .specs import FileTransferBody, ServiceControlBody, StrictBody
 
 DAY_S = 86400
 MAX_COMMAND_BYTES = 64 * 1024
@@ -87,6 +93,8 @@ CredentialName = Annotated[
 ]
 Variable = Annotated[str, AfterValidator(_variable)]
 Value = Annotated[str, StringConstraints(max_length=8192), AfterValidator(_no_nul)]
+Argument = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)]
+UserName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Command = Annotated[
     str,
@@ -97,11 +105,7 @@ Command = Annotated[
 ]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class SecretBody(_Body):
+class SecretBody(StrictBody):
     """The value of a credential: a private key, or a password."""
 
     private_key: Annotated[str, StringConstraints(max_length=MAX_CHARACTERS)] | None = (
@@ -132,7 +136,7 @@ class CredentialBody(SecretBody):
     name: CredentialName
 
 
-class ServerBody(_Body):
+class ServerBody(StrictBody):
     """A server."""
 
     name: Name
@@ -148,7 +152,7 @@ class ServerBody(_Body):
     ] = []
     environment: Word | None = None
     tags: Annotated[dict[Word, Word], Field(max_length=50)] = {}
-    max_concurrency: None = None
+    max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
     status: Literal["enabled", "disabled", "maintenance"] = "enabled"
     via_server: str | None = None
 
@@ -169,7 +173,7 @@ class ServerBody(_Body):
         )
 
 
-class HostKeyBody(_Body):
+class HostKeyBody(StrictBody):
     """The approval of a host key that a check has seen."""
 
     fingerprint: Annotated[
@@ -178,52 +182,93 @@ class HostKeyBody(_Body):
     replace: bool = False
 
 
-class ScriptBody(_Body):
+class ScriptBody(StrictBody):
     """A command and its environment."""
 
     command: Command
+    interpreter: Annotated[list[Argument], Field(max_length=20)] = []
+    arguments: Annotated[list[Argument], Field(max_length=100)] = []
+    workdir: Annotated[Value, StringConstraints(pattern=r"^/")] | None = None
+    run_as: UserName | None = None
     environment: Annotated[dict[Variable, Value], Field(max_length=50)] = {}
     secrets: Annotated[dict[Variable, CredentialName], Field(max_length=10)] = {}
 
+    def spec(self) -> Script:
+        """Return what was sent."""
+        return Script(
+            command=self.command,
+            interpreter=tuple(self.interpreter),
+            arguments=tuple(self.arguments),
+            workdir=self.workdir,
+            run_as=self.run_as,
+            environment=self.environment,
+            secrets=self.secrets,
+        )
 
-class TargetsBody(_Body):
+
+class TargetsBody(StrictBody):
     """Where a task runs."""
 
     server_ids: Annotated[list[str], Field(min_length=1), AfterValidator(_one_for_now)]
 
 
-class ScheduleBody(_Body):
+class ScheduleBody(StrictBody):
     """When a task runs."""
 
     cron: str
     timezone: str = "UTC"
 
 
-class TaskBody(_Body):
-    """A task."""
+class RetryBody(StrictBody):
+    """How often a command is started, and on what."""
+
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 1
+    interval_s: Annotated[int, Field(ge=1, le=DAY_S)] = 30
+    backoff: Annotated[float, Field(ge=1, le=10)] = 2.0
+    max_interval_s: Annotated[int, Field(ge=1, le=DAY_S)] = 3600
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
+    on: Annotated[list[Literal["failed", "timeout"]], Field(min_length=1)] = [
+        "failed",
+        "timeout",
+    ]
+    exit_codes: Annotated[
+        list[Annotated[int, Field(ge=1, le=255)]], Field(max_length=255)
+    ] = []
+
+    def retry(self) -> Retry:
+        """Return what was sent."""
+        return Retry(
+            max_attempts=self.max_attempts,
+            interval_s=self.interval_s,
+            backoff=self.backoff,
+            max_interval_s=self.max_interval_s,
+            jitter=self.jitter,
+            on=tuple(State(state) for state in dict.fromkeys(self.on)),
+            exit_codes=tuple(sorted(set(self.exit_codes))),
+        )
+
+
+class TaskBody(StrictBody):
+    """A task, but for what it does."""
 
     name: Name
-    kind: Literal["script"] = "script"
-    spec: ScriptBody
     targets: TargetsBody
     schedule: ScheduleBody | None = None
     timeout_s: Annotated[int, Field(ge=1, le=7 * DAY_S)] = 3600
     kill_grace_s: Annotated[int, Field(ge=0, le=600)] = 10
+    lost_after_s: Annotated[int, Field(ge=300, le=30 * DAY_S)] = LOST_AFTER_S
+    output_cap_bytes: Annotated[int, Field(ge=2**16, le=2**27)] = OUTPUT_CAP_BYTES
+    retry: RetryBody = RetryBody()
     overlap: Literal["skip", "allow"] = "skip"
     start_deadline_s: Annotated[int, Field(ge=1, le=7 * DAY_S)] = 3600
     catch_up: Literal["one"] = "one"
     enabled: bool = True
 
-    def definition(self) -> TaskDefinition:
-        """Return what was sent."""
+    def _definition(self, kind: TaskKind, spec: Spec) -> TaskDefinition:
         return TaskDefinition(
             name=self.name,
-            kind=TaskKind(self.kind),
-            spec=Script(
-                command=self.spec.command,
-                environment=self.spec.environment,
-                secrets=self.spec.secrets,
-            ),
+            kind=kind,
+            spec=spec,
             targets=Targets(server_ids=tuple(self.targets.server_ids)),
             schedule=CronSchedule(
                 cron=self.schedule.cron, timezone=self.schedule.timezone
@@ -236,10 +281,66 @@ class TaskBody(_Body):
             start_deadline_s=self.start_deadline_s,
             catch_up=CatchUp(self.catch_up),
             enabled=self.enabled,
+            retry=self.retry.retry(),
+            lost_after_s=self.lost_after_s,
+            output_cap_bytes=self.output_cap_bytes,
         )
 
 
-class RunBody(_Body):
+class ScriptTaskBody(TaskBody):
+    """A task that runs a command."""
+
+    kind: Literal["script"] = "script"
+    spec: ScriptBody
+
+
+class FileTransferTaskBody(TaskBody):
+    """A task that brings a file to a server, or takes one from it."""
+
+    kind: Literal["file_transfer"]
+    spec: FileTransferBody
+
+
+class ServiceControlTaskBody(TaskBody):
+    """A task that does something with a systemd unit."""
+
+    kind: Literal["service_control"]
+    spec: ServiceControlBody
+
+
+_TASK_BODIES: Mapping[
+    object,
+    type[ScriptTaskBody | FileTransferTaskBody | ServiceControlTaskBody],
+] = {
+    "script": ScriptTaskBody,
+    "file_transfer": FileTransferTaskBody,
+    "service_control": ServiceControlTaskBody,
+}
+
+
+def task_definition(
+    body: object, present: Mapping[str, Any] | None = None
+) -> TaskDefinition:
+    """Return the task that a body says, or a merge patch to the `present` one.
+
+    Raises RequestValidationError, Invalid.
+    """
+    if not isinstance(body, dict):
+        raise Invalid("", "the body is not a JSON object")
+    if present is not None:
+        if body.get("kind", present["kind"]) != present["kind"]:
+            # The spec of another kind has nothing in common with this one.
+            present = {name: value for name, value in present.items() if name != "spec"}
+        body = _merge(present, body)
+    kind = body.get("kind", "script") if isinstance(body, dict) else None
+    model = _TASK_BODIES.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise Invalid("kind", f"it is one of {', '.join(map(str, _TASK_BODIES))}")
+    task = _validated(model, body)
+    return task._definition(TaskKind(task.kind), task.spec.spec())  # noqa: SLF001
+
+
+class RunBody(StrictBody):
     """A run by hand."""
 
     parameters: Annotated[dict[str, str], Field(max_length=0)] = {}
@@ -256,8 +357,12 @@ def merged(model: type[B], present: Mapping[str, Any], patch: object) -> B:
     """
     if not isinstance(patch, dict):
         raise Invalid("", "the body is not a JSON object")
+    return _validated(model, _merge(present, patch))
+
+
+def _validated(model: type[B], body: object) -> B:
     try:
-        return model.model_validate(_merge(present, patch))
+        return model.model_validate(body)
     except ValidationError as exc:
         raise RequestValidationError(exc.errors()) from exc
 

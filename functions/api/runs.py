@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated, Literal
 
 from aws_lambda_powertools.event_handler import Response
@@ -10,7 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from cronhop.domain.run import Stream
 
-from .request import Limit, Token, after, listed
+from .request import Limit, Token, after, caller, listed
 from .views import answer, execution_view, output_view, run_view
 from .wiring import now, services
 
@@ -40,6 +41,12 @@ def get(run_id: str) -> Response[str]:
     return answer(run_view(run, page.items))
 
 
+@router.post("/v1/runs/<run_id>/cancel")
+def cancel(run_id: str) -> Response[str]:
+    run = services().runs.cancel(run_id, by=caller(router), now=now())
+    return answer(run_view(run), HTTPStatus.ACCEPTED)
+
+
 @router.get("/v1/runs/<run_id>/executions")
 def executions(
     run_id: str, limit: Limit = 50, next_token: Token = None
@@ -53,7 +60,14 @@ def executions(
 
 @router.get("/v1/runs/<run_id>/executions/<server_id>")
 def execution(run_id: str, server_id: str) -> Response[str]:
-    return answer(execution_view(services().runs.execution(run_id, server_id)))
+    found = services().runs.execution(run_id, server_id)
+    return answer(execution_view(found, services().runs.attempts(found)))
+
+
+@router.post("/v1/runs/<run_id>/executions/<server_id>/poll")
+def poll(run_id: str, server_id: str) -> Response[str]:
+    asked = services().runs.poll(run_id, server_id, now=now())
+    return answer({"asked": asked}, HTTPStatus.ACCEPTED)
 
 
 @router.get("/v1/runs/<run_id>/executions/<server_id>/output")
@@ -64,8 +78,14 @@ def output(
     offset: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=1, le=MAX_OUTPUT_BYTES)] = 65536,
     encoding: Annotated[Literal["utf-8", "base64"], Query()] = "utf-8",
+    attempt: Annotated[int | None, Query(ge=1, le=100)] = None,
 ) -> Response[str]:
     page = services().runs.output(
-        run_id, server_id, Stream(stream), offset=offset, limit=limit
+        run_id,
+        server_id,
+        Stream(stream),
+        offset=offset,
+        limit=limit,
+        attempt=attempt,
     )
     return answer(output_view(page, encoding))

@@ -15,7 +15,9 @@ from cronhop.domain.transfer import Direction, Encoding, FileTransfer
 from cronhop.errors import Invalid
 
 
-class _Body(BaseModel):
+class StrictBody(BaseModel):
+    """What a client sends: nothing is converted, nothing unknown is ignored."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
@@ -29,7 +31,7 @@ def _not_yet(what: str) -> BeforeValidator:
     return BeforeValidator(refuse)
 
 
-class FileTransferBody(_Body):
+class FileTransferBody(StrictBody):
     """A file and its way."""
 
     direction: Literal["upload", "download"]
@@ -58,7 +60,7 @@ class FileTransferBody(_Body):
         return spec
 
 
-class ProbeBody(_Body):
+class ProbeBody(StrictBody):
     """What must hold besides."""
 
     tcp_port: int
@@ -66,7 +68,7 @@ class ProbeBody(_Body):
     http: Annotated[None, _not_yet("probes by HTTP are")] = None
 
 
-class ServiceControlBody(_Body):
+class ServiceControlBody(StrictBody):
     """An action on a unit."""
 
     unit: str

@@ -10,11 +10,11 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
-from cronhop.domain.task import Task
+from cronhop.domain.task import Task, TaskDefinition
 from cronhop.errors import Invalid
 from cronhop.services.tasks import following, last_run
 
-from .bodies import RunBody, TaskBody, merged
+from .bodies import RunBody, task_definition
 from .request import IfMatch, Limit, Token, after, caller, listed, version
 from .views import answer, empty, run_view, task_view
 from .wiring import now, services
@@ -23,8 +23,8 @@ router = Router()
 
 
 @router.post("/v1/tasks")
-def create(body: Annotated[TaskBody, Body()]) -> Response[str]:
-    task = services().tasks.create(body.definition(), by=caller(router), now=now())
+def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
+    task = services().tasks.create(task_definition(body), by=caller(router), now=now())
     return answer(_view(task), HTTPStatus.CREATED, version=task.version)
 
 
@@ -43,9 +43,9 @@ def get(task_id: str) -> Response[str]:
 
 @router.put("/v1/tasks/<task_id>")
 def replace(
-    task_id: str, body: Annotated[TaskBody, Body()], if_match: IfMatch = None
+    task_id: str, body: Annotated[dict[str, Any], Body()], if_match: IfMatch = None
 ) -> Response[str]:
-    return _change(task_id, body, version(if_match))
+    return _change(task_id, task_definition(body), version(if_match))
 
 
 @router.patch("/v1/tasks/<task_id>")
@@ -53,9 +53,8 @@ def change(
     task_id: str, body: Annotated[dict[str, Any], Body()], if_match: IfMatch = None
 ) -> Response[str]:
     present = services().tasks.get(task_id, version=version(if_match))
-    return _change(
-        task_id, merged(TaskBody, present.definition.to_dict(), body), present.version
-    )
+    definition = task_definition(body, present.definition.to_dict())
+    return _change(task_id, definition, present.version)
 
 
 @router.delete("/v1/tasks/<task_id>")
@@ -70,9 +69,9 @@ def run(task_id: str, body: Annotated[RunBody | None, Body()] = None) -> Respons
     return answer(run_view(started), HTTPStatus.ACCEPTED)
 
 
-def _change(task_id: str, body: TaskBody, old: int | None) -> Response[str]:
+def _change(task_id: str, definition: TaskDefinition, old: int | None) -> Response[str]:
     task = services().tasks.change(
-        task_id, body.definition(), version=old, by=caller(router), now=now()
+        task_id, definition, version=old, by=caller(router), now=now()
     )
     return answer(_view(task), version=task.version)
 

@@ -15,7 +15,7 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response, content_types
 
 from cronhop.domain.credential import Credential
-from cronhop.domain.run import Execution, Run, StreamRecord
+from cronhop.domain.run import Attempt, Execution, Run, StreamRecord
 from cronhop.domain.server import Server
 from cronhop.domain.task import Task
 from cronhop.services.runs import OutputPage
@@ -138,6 +138,9 @@ def run_view(run: Run, executions: Sequence[Execution] | None = None) -> dict[st
         "started_at": instant(run.started_at),
         "finished_at": instant(run.finished_at),
         "targets": list(run.targets),
+        "cancel": {"by": run.cancel_by, "at": instant(run.cancel_at)}
+        if run.cancel_by
+        else None,
     }
     if run.missed_to:
         view["missed"] = {
@@ -151,19 +154,32 @@ def run_view(run: Run, executions: Sequence[Execution] | None = None) -> dict[st
     return view
 
 
-def execution_view(execution: Execution) -> dict[str, Any]:
-    """Return an execution."""
-    return {
+def execution_view(
+    execution: Execution, attempts: Sequence[Attempt] | None = None
+) -> dict[str, Any]:
+    """Return an execution, with its earlier attempts where they were asked for."""
+    view: dict[str, Any] = {
         "server_id": execution.server_id,
-        "state": execution.state.value,
-        "reason": execution.reason,
-        "attempt": execution.attempt,
-        "exit_code": execution.exit_code,
-        "started_at": instant(execution.started_at),
-        "finished_at": instant(execution.finished_at),
+        **_attempt_view(execution),
+        "due_at": instant(execution.due_at),
+    }
+    if attempts is not None:
+        every: list[Attempt | Execution] = [*attempts, execution]
+        view["attempts"] = [_attempt_view(one) for one in every]
+    return view
+
+
+def _attempt_view(attempt: Attempt | Execution) -> dict[str, Any]:
+    return {
+        "attempt": attempt.attempt,
+        "state": attempt.state.value,
+        "reason": attempt.reason,
+        "exit_code": attempt.exit_code,
+        "started_at": instant(attempt.started_at),
+        "finished_at": instant(attempt.finished_at),
         "output_bytes": {
-            "stdout": _bytes(execution.stdout),
-            "stderr": _bytes(execution.stderr),
+            "stdout": _bytes(attempt.stdout),
+            "stderr": _bytes(attempt.stderr),
         },
     }
 

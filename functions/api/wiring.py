@@ -36,6 +36,7 @@ def services() -> Services:
     session = Session(settings)
     connection.connect(settings, session.botocore)
     queue = Queue(session.client("sqs"), settings.queue_url)
+    dispatcher = Dispatcher(queue, shards=settings.shards)
     return Services(
         credentials=Credentials(
             secrets=Secrets(session.client("secretsmanager"), settings)
@@ -45,8 +46,11 @@ def services() -> Services:
             allowed_networks=settings.allowed_networks,
             refused_networks=settings.refused_networks,
         ),
-        tasks=Tasks(dispatcher=Dispatcher(queue, shards=settings.shards)),
-        runs=Runs(bucket=OutputBucket(session.client("s3"), settings.bucket)),
+        tasks=Tasks(dispatcher=dispatcher),
+        runs=Runs(
+            bucket=OutputBucket(session.client("s3"), settings.bucket),
+            dispatcher=dispatcher,
+        ),
     )
 
 

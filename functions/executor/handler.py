@@ -9,15 +9,18 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from cronhop.aws.files import Files
 from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.session import Session
+from cronhop.aws.topic import Topic
 from cronhop.domain.message import Message, MessageKind, Probe, read
 from cronhop.domain.run import Run
 from cronhop.observe import log
 from cronhop.services.check import Checker
-from cronhop.services.execute import Executor, Invocation
+from cronhop.services.execute import Executor
+from cronhop.services.visit import Invocation
 from cronhop.settings import Settings
 from cronhop.ssh.connection import Connections
 from cronhop.store import connection
@@ -129,6 +132,8 @@ def _executor() -> tuple[Executor, Checker, Settings]:
         Queue(session.client("sqs"), settings.queue_url),
         secrets,
         OutputBucket(session.client("s3"), settings.bucket),
+        Files(session.client("s3"), settings.transfer_bucket),
+        Topic(session.client("sns"), settings.topic_arn),
         now=lambda: datetime.now(UTC),
         sleep=time.sleep,
     )

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from api import handler, wiring
 from cronhop.domain.host_key import fingerprint
 from cronhop.services import servers as servers_module
-from cronhop.store import servers, tasks
+from cronhop.store import runs, servers, tasks
 from tests.sshd import keypair
 from tests.world import SOME_HOST_KEY
 
@@ -481,7 +481,8 @@ def test_dangerous_host_is_refused(api, credential, host, monkeypatch):
         ({"host_keys": ["ssh-ed25519 nonsense"]}, "host_keys"),
         ({"credential": "nobody"}, "credential"),
         ({"username": "a b"}, "username"),
-        ({"max_concurrency": 4}, "max_concurrency"),
+        ({"max_concurrency": 0}, "max_concurrency"),
+        ({"max_concurrency": "4"}, "max_concurrency"),
         ({"via_server": "x"}, "via_server"),
         ({"tags": {"a": 1}}, "tags.a"),
     ],
@@ -562,8 +563,8 @@ def test_task_life(api, server):
         ({"timeout_s": 0}, "timeout_s"),
         ({"timeout_s": "60"}, "timeout_s"),
         ({"overlap": "queue"}, "overlap"),
-        ({"kind": "file_transfer"}, "kind"),
-        ({"retry": {"max_attempts": 3}}, "retry"),
+        ({"kind": "sysv"}, "kind"),
+        ({"kind": "file_transfer", "spec": {"path": "x"}}, "spec.direction"),
     ],
 )
 def test_bad_task_is_refused(api, server, change, field):
@@ -859,3 +860,101 @@ def test_json_is_taken_in_any_spelling(api, media_type):
     )
 
     assert answer.status == 201
+
+
+def test_cancel_is_answered_at_once(api, server, world):
+    """A pending run is cancelled by the answer; one that has ended is 409."""
+    task = api("POST", "/v1/tasks", task_body(server)).body
+    run = api("POST", f"/v1/tasks/{task['task_id']}/run", {}).body
+
+    answer = api("POST", f"/v1/runs/{run['run_id']}/cancel", {})
+
+    assert (answer.status, answer.body["state"]) == (202, "cancelled")
+    assert answer.body["reason"] == "cancelled by ada before it began"
+    again = api("POST", f"/v1/runs/{run['run_id']}/cancel", {})
+    assert (again.status, again.body["detail"]) == (
+        409,
+        "the run has ended: cancelled",
+    )
+
+
+def test_cancel_of_a_run_under_way_is_on_record(api, server, world):
+    """Who asked and when, and the message that ends it; without a body as well."""
+    task = api("POST", "/v1/tasks", task_body(server)).body
+    run_id = api("POST", f"/v1/tasks/{task['task_id']}/run", {}).body["run_id"]
+    runs.begin(
+        run_id,
+        task_version=1,
+        targets=(server["server_id"],),
+        now=world.clock(),
+    )
+    world.messages()
+
+    answer = api("POST", f"/v1/runs/{run_id}/cancel")
+
+    assert (answer.status, answer.body["state"]) == (202, "running")
+    assert answer.body["cancel"]["by"] == "ada"
+    ((message, delay_s),) = world.messages()
+    assert (message.kind.value, message.run_id, delay_s) == ("cancel", run_id, 0)
+
+
+@pytest.mark.parametrize(
+    "what", ["cancel", "executions/01J00000000000000000000000/poll"]
+)
+def test_unknown_run_is_404(api, world, what):
+    """There is nothing to cancel or to look at."""
+    answer = api("POST", f"/v1/runs/01J00000000000000000000000/{what}", {})
+
+    assert answer.status == 404
+    assert world.messages() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"retry": {"max_attempts": 0}}, "retry.max_attempts"),
+        ({"retry": {"max_attempts": 21}}, "retry.max_attempts"),
+        ({"retry": {"interval_s": 0}}, "retry.interval_s"),
+        ({"retry": {"backoff": 0.5}}, "retry.backoff"),
+        ({"retry": {"jitter": 2}}, "retry.jitter"),
+        ({"retry": {"on": []}}, "retry.on"),
+        ({"retry": {"on": ["lost"]}}, "retry.on.0"),
+        ({"retry": {"exit_codes": [0]}}, "retry.exit_codes.0"),
+        ({"retry": {"exit_codes": [256]}}, "retry.exit_codes.0"),
+        ({"retry": {"attempts": 3}}, "retry.attempts"),
+        ({"output_cap_bytes": 1000}, "output_cap_bytes"),
+        ({"lost_after_s": 1}, "lost_after_s"),
+        ({"spec": {"command": "x", "workdir": "relative"}}, "spec.workdir"),
+        ({"spec": {"command": "x", "workdir": "/a\u0000b"}}, "spec.workdir"),
+        ({"spec": {"command": "x", "run_as": "-u root"}}, "spec.run_as"),
+        ({"spec": {"command": "x", "run_as": "a b"}}, "spec.run_as"),
+        ({"spec": {"command": "x", "interpreter": "python3"}}, "spec.interpreter"),
+        ({"spec": {"command": "x", "arguments": ["a\u0000"]}}, "spec.arguments.0"),
+        ({"spec": {"command": "x", "arguments": ["a"] * 101}}, "spec.arguments"),
+    ],
+)
+def test_bad_execution_policy_is_refused(api, server, change, field):
+    """How a command is run and tried again: each bound names its field."""
+    answer = api("POST", "/v1/tasks", task_body(server, **change))
+
+    assert answer.status == 400
+    assert fields(answer) == [field]
+    assert api("GET", "/v1/tasks").body["items"] == []
+
+
+def test_execution_policy_comes_back_as_sent(api, server):
+    """What a task says of attempts and output is shown, and patched by parts."""
+    retry = {"max_attempts": 3, "interval_s": 10, "on": ["timeout"], "exit_codes": [75]}
+    made = api("POST", "/v1/tasks", task_body(server, retry=retry, lost_after_s=600))
+    path = f"/v1/tasks/{made.body['task_id']}"
+
+    assert made.body["retry"] == {
+        **retry,
+        "backoff": 2.0,
+        "max_interval_s": 3600,
+        "jitter": 0.0,
+    }
+    patched = api("PATCH", path, {"retry": {"jitter": 0.5}}).body
+    assert patched["retry"] == {**made.body["retry"], "jitter": 0.5}
+    assert patched["lost_after_s"] == 600
+    assert api("PATCH", path, {"retry": None}).body["retry"]["max_attempts"] == 1

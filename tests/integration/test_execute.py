@@ -13,9 +13,9 @@ from cronhop.domain.credential import Secret
 from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.run import State, Stream
 from cronhop.domain.server import ServerDefinition, ServerStatus
+from cronhop.domain.task import OUTPUT_CAP_BYTES as CAP_BYTES
 from cronhop.domain.task import Overlap, Script
-from cronhop.services import execute
-from cronhop.services.collect import CAP_BYTES
+from cronhop.services import commands
 from cronhop.store import runs, tasks
 from tests.sshd import keypair
 
@@ -170,7 +170,7 @@ def test_secret_across_chunk_edges_is_masked(world, server, monkeypatch):
 
 def test_long_command_is_left_and_found_again(world, server, tmp_path, monkeypatch):
     """A command that outlives the visit is polled, and started once."""
-    monkeypatch.setattr(execute, "ATTACH_S", 0.05)
+    monkeypatch.setattr(commands, "ATTACH_S", 0.05)
     gate = tmp_path / "gate"
     marks = tmp_path / "marks"
     command = f"echo x >> {marks}; until [ -e {gate} ]; do sleep 0.05; done; echo end"
@@ -187,7 +187,7 @@ def test_long_command_is_left_and_found_again(world, server, tmp_path, monkeypat
     world.handle(poll)
     world.messages()  # the second one is lost
     gate.touch()
-    monkeypatch.setattr(execute, "ATTACH_S", 5)
+    monkeypatch.setattr(commands, "ATTACH_S", 5)
     ended = world.settle(run.run_id)
 
     assert ended.state is State.COMPLETED
@@ -325,7 +325,7 @@ def test_message_before_its_slot_waits(world, server, starts):
 
 def test_overlapping_run_is_skipped(world, server, starts, tmp_path, monkeypatch):
     """While a run is under way the next is skipped, and says by which."""
-    monkeypatch.setattr(execute, "ATTACH_S", 0.05)
+    monkeypatch.setattr(commands, "ATTACH_S", 0.05)
     gate = tmp_path / "gate"
     task = world.add_task(server, command=f"until [ -e {gate} ]; do sleep 0.05; done")
     first = run_now(world, task)
@@ -339,7 +339,7 @@ def test_overlapping_run_is_skipped(world, server, starts, tmp_path, monkeypatch
     assert skipped.state is State.SKIPPED
     assert first.run_id in skipped.reason
     gate.touch()
-    monkeypatch.setattr(execute, "ATTACH_S", 5)
+    monkeypatch.setattr(commands, "ATTACH_S", 5)
     assert world.settle(first.run_id).state is State.COMPLETED
     third = run_now(world, task)
     assert world.settle(third.run_id).state is State.COMPLETED
@@ -361,7 +361,7 @@ def test_phantom_holder_blocks_nobody(world, server):
 
 def test_overlap_allowed_runs_side_by_side(world, server, tmp_path, monkeypatch):
     """With `allow` both run."""
-    monkeypatch.setattr(execute, "ATTACH_S", 0.05)
+    monkeypatch.setattr(commands, "ATTACH_S", 0.05)
     gate = tmp_path / "gate"
     task = world.add_task(
         server,
@@ -374,7 +374,7 @@ def test_overlap_allowed_runs_side_by_side(world, server, tmp_path, monkeypatch)
     states = {runs.get(run.run_id).state for run in both}
     assert states == {State.RUNNING}
     gate.touch()
-    monkeypatch.setattr(execute, "ATTACH_S", 5)
+    monkeypatch.setattr(commands, "ATTACH_S", 5)
     for run in both:
         assert world.settle(run.run_id).state is State.COMPLETED
 
@@ -440,7 +440,7 @@ def test_disabled_server_is_skipped(world, sshd, starts):
 
 def test_vanished_guard_is_lost_not_restarted(world, server, sshd, starts, monkeypatch):
     """A command on record as started is never started again."""
-    monkeypatch.setattr(execute, "ATTACH_S", 0.05)
+    monkeypatch.setattr(commands, "ATTACH_S", 0.05)
     task = world.add_task(server, command=f"{starts.command}; sleep 60", timeout_s=30)
     run = run_now(world, task)
     world.deliver()
@@ -457,14 +457,15 @@ def test_vanished_guard_is_lost_not_restarted(world, server, sshd, starts, monke
 
 def test_silent_host_is_lost_after_a_day(world, server, sshd, starts, monkeypatch):
     """A host that vanishes mid-run leaves no run running for ever."""
-    monkeypatch.setattr(execute, "ATTACH_S", 0.05)
-    task = world.add_task(server, command=f"{starts.command}; sleep 20", timeout_s=30)
+    monkeypatch.setattr(commands, "ATTACH_S", 0.05)
+    task = world.add_task(
+        server, command=f"{starts.command}; sleep 20", timeout_s=30, lost_after_s=1200
+    )
     run = run_now(world, task)
     world.deliver()
     world.messages()
     execution = world.only_execution(run)
     assert execution.state is State.RUNNING
-    monkeypatch.setattr(execute, "LOST_AFTER", timedelta(minutes=20))
     move(world, server, port=1)
 
     ended = world.settle(run.run_id, minutes=60)

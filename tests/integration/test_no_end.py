@@ -19,10 +19,11 @@ from cronhop.errors import (
     SecretUnavailable,
     Unreachable,
 )
-from cronhop.services import execute
+from cronhop.services import collect, commands
+from cronhop.services.gate import pass_gate
 from cronhop.ssh import runner
 from cronhop.ssh.connection import Connection, Connections
-from cronhop.store import connection, runs, tasks
+from cronhop.store import connection, credentials, runs, tasks
 from tests.sshd import LOOPBACK, keypair, wait_until
 from tests.world import SOME_HOST_KEY, Killed
 
@@ -41,7 +42,7 @@ def gate(tmp_path):
 @pytest.fixture
 def impatient(monkeypatch):
     """Visits leave at once what is still running."""
-    monkeypatch.setattr(execute, "ATTACH_S", 0.05)
+    monkeypatch.setattr(commands, "ATTACH_S", 0.05)
 
 
 def run_now(world, task):
@@ -72,7 +73,7 @@ def finished(world, run):
             server = world.servers.get(execution.server_id)
             host = connections.to(
                 server,
-                world.executor._secret(server.credential),
+                world.secrets.get(credentials.get(server.credential).secret_id),
                 deadline=time.monotonic() + 20,
             )
             report = runner.attach(host, execution.key, wait_s=1, inline_bytes=1)
@@ -89,7 +90,7 @@ def test_gate_never_ends_what_has_begun(world, server, monkeypatch):
     world.tick()
     ((message, _), *_) = world.messages()
     pending = runs.get(message.run_id)
-    world.executor._pass_gate(pending)
+    pass_gate(pending, world.clock())
     world.tasks.change(
         task.task_id,
         replace(task.definition, enabled=False),
@@ -98,7 +99,7 @@ def test_gate_never_ends_what_has_begun(world, server, monkeypatch):
         now=world.clock(),
     )
 
-    world.executor._pass_gate(pending)  # from what it read before
+    pass_gate(pending, world.clock())  # from what it read before
 
     assert runs.get(message.run_id).state is State.RUNNING
     assert world.settle(message.run_id).state is State.COMPLETED
@@ -218,7 +219,7 @@ def test_late_script_starts_nothing_after_the_end(world, server, tmp_path, monke
     with Connections(allowed=LOOPBACK) as connections:
         host = connections.to(
             server,
-            world.executor._secret(server.credential),
+            world.secrets.get(credentials.get(server.credential).secret_id),
             deadline=time.monotonic() + 20,
         )
         answer = real(host, script, **kwargs)  # it wakes up
@@ -254,8 +255,8 @@ def test_output_is_fetched_from_visit_to_visit(world, server, sshd, monkeypatch,
         read = failing(runner.read, Deadline("the time for this visit is over"))
         monkeypatch.setattr(runner, "read", read)
     else:
-        keep = failing(world.executor._output.keep, OutputUnavailable("ClientError"))
-        monkeypatch.setattr(world.executor._output, "keep", keep)
+        keep = failing(world.bucket.keep, OutputUnavailable("ClientError"))
+        monkeypatch.setattr(world.bucket, "keep", keep)
     run = run_now(world, world.add_task(server, command="seq 400000"))
     world.deliver()
 
@@ -390,13 +391,13 @@ def test_death_after_the_outcome_leaves_no_files(world, server, sshd, monkeypatc
 
 def test_times_are_those_of_the_command(world, server, monkeypatch):
     """However long it takes to collect, the command was as short as it was."""
-    real = execute.collect
+    real = collect.collect
 
-    def collect(*args):
+    def slowly(*args, **kwargs):
         world.clock.move(seconds=40)
-        return real(*args)
+        return real(*args, **kwargs)
 
-    monkeypatch.setattr(execute, "collect", collect)
+    monkeypatch.setattr(collect, "collect", slowly)
     began = world.clock()
     run = world.settle(run_now(world, world.add_task(server)).run_id)
 
@@ -546,7 +547,7 @@ def test_disabled_server_starts_nothing_after_a_lost_start(
 
     ended = world.settle(run.run_id)
 
-    assert ended.state is State.FAILED
+    assert ended.state is State.SKIPPED
     assert "disabled" in ended.reason
     assert not marks.exists()
 

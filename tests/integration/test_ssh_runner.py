@@ -98,11 +98,6 @@ def state_file(guard, kind):
     return next(guard.glob(f"{kind}.*"), None)
 
 
-def command_of(guard):
-    """The command's pid, which is on record a moment after the supervisor's."""
-    return int(wait_until(lambda: state_file(guard, "group")).name.split(".")[1])
-
-
 def is_alive(pid):
     """Whether a process runs; one that nobody reaps does not."""
     try:
@@ -309,7 +304,7 @@ def test_a_killed_supervisor_is_lost(connection, guard):
     """If nobody is left to see the end, nobody claims to know it."""
     start(connection, "exec sleep 60", wait_s=0)
     supervisor = int(state_file(guard, "run").name.split(".")[1])
-    command = command_of(guard)
+    command = int(state_file(guard, "group").name.split(".")[1])
     os.kill(supervisor, signal.SIGKILL)
     os.kill(command, signal.SIGKILL)
 
@@ -340,7 +335,7 @@ def test_a_reboot_is_seen(connection, guard):
     file.rename(guard / f"run.{pid}.{ticks}.{boot[::-1]}.{started}")
 
     report = attach(connection)
-    os.kill(command_of(guard), signal.SIGKILL)
+    os.kill(int(state_file(guard, "group").name.split(".")[1]), signal.SIGKILL)
 
     assert (report.state, report.reason) == (RemoteState.LOST, "host rebooted")
 
@@ -444,7 +439,7 @@ def test_clean_does_not_touch_what_runs(connection, guard):
 
     assert not runner.clean(connection, KEY).done
     assert (guard / "stdout").exists()
-    os.kill(command_of(guard), signal.SIGKILL)
+    os.kill(int(state_file(guard, "group").name.split(".")[1]), signal.SIGKILL)
     assert attach(connection).exit_code == 137
 
 
@@ -589,7 +584,7 @@ def test_a_visit_ends_with_its_connection(connect, guard, home):
 
     wait_until(lambda: visitors(home) <= before, timeout_s=5)
     assert attach(connect(), wait_s=0).state is RemoteState.RUNNING
-    os.kill(command_of(guard), signal.SIGKILL)
+    os.kill(int(state_file(guard, "group").name.split(".")[1]), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(

@@ -310,12 +310,10 @@ def test_cleaning_up_is_final(connection, home, guard):
     """Even a keeper that nobody supervises any more puts nothing into a clean guard."""
     start(
         connection,
-        "touch ready; until [ -e go ]; do sleep 0.02; done; head -c 9000000 /dev/zero;"
-        " touch done",
+        "until [ -e go ]; do sleep 0.02; done; head -c 9000000 /dev/zero; touch done",
         wait_s=0,
         cap_bytes=CAP,
     )
-    wait_until((home / "ready").exists)
     supervisor = int(next(guard.glob("run.*")).name.split(".")[1])
     os.kill(supervisor, signal.SIGKILL)
     wait_until(lambda: attach(connection, wait_s=0).state is RemoteState.LOST)

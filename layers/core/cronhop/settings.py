@@ -21,6 +21,7 @@ class Settings:
     | table_prefix     | CRONHOP_TABLE_PREFIX     | tables are `<prefix><noun>`   |
     | queue_url        | CRONHOP_QUEUE_URL        | the executor's queue          |
     | bucket           | CRONHOP_BUCKET           | output beyond the inline size |
+    | topic_arn        | CRONHOP_TOPIC_ARN        | where alarms go; "": nowhere  |
     | secret_prefix    | CRONHOP_SECRET_PREFIX    | secrets are `<prefix><id>`    |
     | shards           | CRONHOP_SHARDS           | partitions of the time indexes|
     | retention_days   | CRONHOP_RETENTION_DAYS   | how long ended runs are kept  |
@@ -36,6 +37,7 @@ class Settings:
     queue_url: str
     bucket: str
     secret_prefix: str
+    topic_arn: str = ""
     shards: int = 8
     retention_days: int = 90
     allowed_networks: tuple[str, ...] = ()
@@ -54,6 +56,7 @@ class Settings:
             queue_url=_text(env, "CRONHOP_QUEUE_URL"),
             bucket=_text(env, "CRONHOP_BUCKET"),
             secret_prefix=_text(env, "CRONHOP_SECRET_PREFIX"),
+            topic_arn=env.get("CRONHOP_TOPIC_ARN", ""),
             shards=_number(env, "CRONHOP_SHARDS", 8),
             retention_days=_number(env, "CRONHOP_RETENTION_DAYS", 90),
             allowed_networks=_networks(env, "CRONHOP_ALLOWED_NETWORKS"),

@@ -22,7 +22,8 @@ class MessageKind(StrEnum):
 
     START = "start"  #: take the run through its gate, then execute it
     POLL = "poll"  #: visit an execution that is under way
-    CHECK = "check"  #: see whether a run that is not terminal needs help
+    CHECK = "check"  #: see whether a run needs help, or its end an alarm
+    CANCEL = "cancel"  #: end what a run has under way
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class Message:
     | server_id | which execution of the run, for `poll`                     |
     | group     | the task: the queue serves groups fairly                   |
     | hops      | how many messages in a chain led to this one               |
+    | live      | somebody reads the output just now: look, and do not wait  |
     """
 
     kind: MessageKind
@@ -41,6 +43,7 @@ class Message:
     group: str
     server_id: str | None = None
     hops: int = 0
+    live: bool = False
 
     def to_json(self) -> str:
         """Return the message as it travels."""
@@ -59,6 +62,7 @@ class Message:
                 group=body["group"],
                 server_id=body.get("server_id"),
                 hops=int(body.get("hops", 0)),
+                live=body.get("live") is True,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise Invalid("", "this is no message of ours") from exc

@@ -25,8 +25,14 @@ class State(StrEnum):
         """Whether nothing follows this state."""
         return self not in OPEN_STATES
 
+    @property
+    def is_alarming(self) -> bool:
+        """Whether somebody should be told of a run that ended so."""
+        return self in ALARMING_STATES
+
 
 OPEN_STATES = frozenset({State.PENDING, State.RUNNING})
+ALARMING_STATES = frozenset({State.FAILED, State.TIMEOUT, State.LOST, State.MISSED})
 
 
 class Trigger(StrEnum):
@@ -46,9 +52,12 @@ class Run:
     | schedule_version | of the task when the slot was sent                    |
     | task_version     | which spec it runs; set by the gate                   |
     | targets          | ids of its servers; set by the gate                   |
-    | check_at         | when the tick looks after it, while it is open        |
+    | check_at         | when the tick looks after it: while it is open, and   |
+    |                  | until the alarm of its end has been raised            |
     | missed_to        | the last slot of a range of missed ones, from `slot`  |
     | missed_count     | how many slots the range has, at least                |
+    | cancel_by        | who wants it to end, None if nobody does              |
+    | cancel_at        | since when                                            |
     """
 
     run_id: str
@@ -67,6 +76,8 @@ class Run:
     finished_at: datetime | None = None
     missed_to: datetime | None = None
     missed_count: int | None = None
+    cancel_by: str | None = None
+    cancel_at: datetime | None = None
 
     @property
     def due(self) -> datetime:
@@ -123,6 +134,8 @@ class Execution:
     | field       | meaning                                                   |
     |-------------|-----------------------------------------------------------|
     | attempt     | number of the start of the command, from 1                |
+    | due_at      | when a further attempt is due; None for the first         |
+    | cancel_by   | who wants it to end, None if nobody does                  |
     | owner       | token of the message that holds the lease                 |
     | lease_until | until when only the owner may touch the host              |
     | next_poll   | when the tick sends somebody; None when all is settled    |
@@ -142,6 +155,8 @@ class Execution:
     next_poll: datetime | None
     first_visit: str | None
     polls: int
+    due_at: datetime | None = None
+    cancel_by: str | None = None
     seen_at: datetime | None = None
     uncollected: bool = False
     started_at: datetime | None = None
@@ -157,8 +172,32 @@ class Execution:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One start of the command that was followed by another.
+
+    Its fields are those of the execution as it ended with this attempt.
+    """
+
+    attempt: int
+    state: State
+    reason: str | None
+    exit_code: int | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    stdout: StreamRecord | None
+    stderr: StreamRecord | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How an execution ended; `uncollected`: with output still on the host."""
+    """How an execution ended.
+
+    | field       | meaning                                                   |
+    |-------------|-----------------------------------------------------------|
+    | is_attempt  | the command itself ended so; else it was not started, or  |
+    |             | its end is not known                                      |
+    | uncollected | some of its output is still on the host                   |
+    """
 
     state: State
     reason: str | None = None
@@ -167,4 +206,10 @@ class Outcome:
     finished_at: datetime | None = None
     stdout: StreamRecord | None = None
     stderr: StreamRecord | None = None
+    is_attempt: bool = False
     uncollected: bool = False
+
+    @property
+    def streams(self) -> tuple[StreamRecord, StreamRecord] | None:
+        """What is kept of stdout and stderr, None if nothing is known of them."""
+        return (self.stdout, self.stderr) if self.stdout and self.stderr else None

@@ -62,10 +62,13 @@ class ServerDefinition:
 
 @dataclass(frozen=True, kw_only=True)
 class Server(ServerDefinition):
-    """An SSH host as it is on record; `version` counts the changes of users.
+    """An SSH host as it is on record.
 
     | field          | meaning                                                  |
     |----------------|----------------------------------------------------------|
+    | version        | counts the changes of users                              |
+    | active         | attempts that have a place on it, `<run id>#<attempt>`   |
+    | waiting        | runs that found no place free                            |
     | jump_for       | the servers that it is the jump host of                  |
     | check_id       | the newest check that was asked for                      |
     | last_check     | the newest that was made where the server is now         |
@@ -77,6 +80,8 @@ class Server(ServerDefinition):
     created_by: str
     created_at: datetime
     updated_at: datetime
+    active: frozenset[str] = frozenset()
+    waiting: frozenset[str] = frozenset()
     jump_for: frozenset[str] = frozenset()
     check_id: str | None = None
     last_check: ServerCheck | None = None

@@ -8,13 +8,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from cronhop.domain.retry import RETRIED, Retry
+from cronhop.domain.run import State
 from cronhop.domain.schedule import CronSchedule
+from cronhop.domain.service import ServiceControl
+from cronhop.domain.transfer import FileTransfer
+
+OUTPUT_CAP_BYTES = 10 * 1024 * 1024  # kept of each stream, unless the task says else
+LOST_AFTER_S = 24 * 3600  # of silence, unless the task says else
 
 
 class TaskKind(StrEnum):
     """What a task does."""
 
     SCRIPT = "script"  #: runs a command
+    FILE_TRANSFER = "file_transfer"  #: brings a file to a server, or takes one
+    SERVICE_CONTROL = "service_control"  #: starts, stops … a systemd unit
 
 
 class Overlap(StrEnum):
@@ -37,13 +46,24 @@ class Script:
     | field       | meaning                                                  |
     |-------------|----------------------------------------------------------|
     | command     | text for /bin/sh, or a script that names its interpreter |
+    | interpreter | what reads the command instead, with its options         |
+    | arguments   | of the command                                           |
+    | workdir     | where it runs, absolute; None: at home                   |
+    | run_as      | the user it runs as through sudo; None: who logs in      |
     | environment | variables, in the clear                                  |
     | secrets     | variables whose values are credentials of kind password  |
     """
 
     command: str
+    interpreter: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    workdir: str | None = None
+    run_as: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+
+
+Spec = Script | FileTransfer | ServiceControl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +83,14 @@ class TaskDefinition:
     | timeout_s        | how long the command may run                          |
     | kill_grace_s     | between TERM and KILL at the timeout                  |
     | start_deadline_s | how late it may still start                           |
+    | lost_after_s     | how long nothing may be heard of the command          |
+    | output_cap_bytes | how much is kept of each stream                       |
     | enabled          | whether its schedule is followed                      |
     """
 
     name: str
     kind: TaskKind
-    spec: Script
+    spec: Spec
     targets: Targets
     schedule: CronSchedule | None
     timeout_s: int
@@ -77,21 +99,28 @@ class TaskDefinition:
     start_deadline_s: int
     catch_up: CatchUp
     enabled: bool
+    retry: Retry = field(default_factory=Retry)
+    lost_after_s: int = LOST_AFTER_S
+    output_cap_bytes: int = OUTPUT_CAP_BYTES
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """The variables of the command whose values are credentials."""
+        return self.spec.secrets if isinstance(self.spec, Script) else {}
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, as the API shows and the store keeps it."""
-        plain = asdict(self)
-        plain["targets"]["server_ids"] = list(self.targets.server_ids)
-        return plain
+        return {name: _plain(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> TaskDefinition:
         """Return what `to_dict` made these plain values of."""
         schedule = plain["schedule"]
+        retry = plain.get("retry", {})
         return cls(
             name=plain["name"],
             kind=TaskKind(plain["kind"]),
-            spec=Script(**plain["spec"]),
+            spec=_spec(TaskKind(plain["kind"]), plain["spec"]),
             targets=Targets(server_ids=tuple(plain["targets"]["server_ids"])),
             schedule=CronSchedule(**schedule) if schedule else None,
             timeout_s=plain["timeout_s"],
@@ -100,6 +129,12 @@ class TaskDefinition:
             start_deadline_s=plain["start_deadline_s"],
             catch_up=CatchUp(plain["catch_up"]),
             enabled=plain["enabled"],
+            retry=Retry(
+                **_frozen(retry)
+                | {"on": tuple(State(state) for state in retry.get("on", RETRIED))}
+            ),
+            lost_after_s=plain.get("lost_after_s", LOST_AFTER_S),
+            output_cap_bytes=plain.get("output_cap_bytes", OUTPUT_CAP_BYTES),
         )
 
 
@@ -126,3 +161,27 @@ class Task:
     created_by: str
     created_at: datetime
     updated_at: datetime
+
+
+def _plain(value: Any) -> Any:
+    """Return dataclasses' values as JSON knows them: lists for tuples."""
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+
+
+def _spec(kind: TaskKind, plain: Mapping[str, Any]) -> Spec:
+    match kind:
+        case TaskKind.SCRIPT:
+            return Script(**_frozen(plain))
+        case TaskKind.FILE_TRANSFER:
+            return FileTransfer.from_dict(plain)
+        case TaskKind.SERVICE_CONTROL:
+            return ServiceControl.from_dict(plain)
+
+
+def _frozen(plain: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in plain.items()
+    }

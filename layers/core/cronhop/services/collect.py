@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cronhop.aws.output import OutputBucket
 from cronhop.domain.mask import mask
 from cronhop.domain.run import Chunk, Execution, Stream, StreamRecord
-from cronhop.errors import OutputUnavailable, RemoteError
+from cronhop.domain.task import TaskDefinition
+from cronhop.errors import OutputUnavailable, RemoteError, SecretUnavailable
 from cronhop.observe import log
+from cronhop.services.passwords import Passwords
+from cronhop.services.visit import Visit
 from cronhop.ssh import runner
 from cronhop.ssh.connection import Connection
-from cronhop.ssh.runner import Report
-from cronhop.store import executions
+from cronhop.ssh.runner import RemoteState, Report
+from cronhop.store import attempts
 
 INLINE_BYTES = 8 * 1024  # of each stream, in the table
-CAP_BYTES = 10 * 1024 * 1024  # of each stream: its first and its last half are kept
 CHUNK_BYTES = 256 * 1024  # one object in the bucket, and one step over a slow link
 
 
@@ -25,10 +27,10 @@ CHUNK_BYTES = 256 * 1024  # one object in the bucket, and one step over a slow l
 class Collected:
     """What is kept of both streams.
 
-    | field    | meaning                                       |
-    |----------|-----------------------------------------------|
-    | complete | whether it is all there will be               |
-    | note     | why something was not kept, None if all was   |
+    | field    | meaning                                                     |
+    |----------|-------------------------------------------------------------|
+    | complete | whether it is all that can be had of the command as it is   |
+    | note     | why something was not kept, None if all was                 |
     """
 
     stdout: StreamRecord
@@ -37,66 +39,99 @@ class Collected:
     note: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Collector:
+    """Brings output into `bucket`, with the values of `passwords` masked."""
+
+    passwords: Passwords
+    bucket: OutputBucket
+
+    def collect(
+        self,
+        visit: Visit,
+        definition: TaskDefinition,
+        report: Report,
+        connection: Connection,
+        *,
+        environment: Mapping[str, str] | None,
+        now: datetime,
+    ) -> Collected:
+        """Keep the output, or nothing of it if its secrets are not known any more.
+
+        What this visit started has the values of `environment`. What an earlier
+        one did has those of the time; a credential that was replaced since then
+        may stand in the output with a value that nobody can mask.
+        """
+        values = environment
+        if environment is None or not report.started_here:
+            try:
+                values = self.passwords.since(visit.run, definition)
+            except SecretUnavailable:
+                return later(visit.execution, report)
+        if values is None:
+            return withheld(visit.execution, report)
+        return collect(
+            visit.execution,
+            report,
+            connection,
+            self.bucket,
+            [values[name].encode() for name in definition.secrets],
+            cap_bytes=definition.output_cap_bytes,
+            now=now,
+        )
+
+
 def collect(
     execution: Execution,
     report: Report,
     connection: Connection,
     bucket: OutputBucket,
     secrets: Sequence[bytes],
+    *,
+    cap_bytes: int,
     now: datetime,
 ) -> Collected:
     """Keep what the command wrote, masked, and return what is kept.
 
-    A stream of at most 8 KiB lies in the table, a longer one in the bucket, of
-    one beyond 10 MiB the first and the last 5 MiB. Chunks that the execution has
-    already are not fetched again, so that a slow link gets on from visit to
-    visit. If host or bucket fail meanwhile, what was kept by then is returned.
+    A stream of at most 8 KiB lies in the table once the command has ended, any
+    other in the bucket, of one beyond the cap the first and the last half; while
+    the command runs, the first half as far as it has got. Chunks that the
+    execution has already are not fetched again, so that a slow link gets on from
+    visit to visit. If host or bucket fail meanwhile, what was kept by then is
+    returned.
     """
-    heads = {Stream.STDOUT: report.stdout_head, Stream.STDERR: report.stderr_head}
-    totals = {Stream.STDOUT: report.stdout_bytes, Stream.STDERR: report.stderr_bytes}
-    kept = {Stream.STDOUT: execution.stdout, Stream.STDERR: execution.stderr}
+    has_ended = report.state is RemoteState.EXITED
+    sources = _sources(execution, report)
     inline = {
-        stream: mask(heads[stream][:total], secrets)
-        for stream, total in totals.items()
-        if total <= INLINE_BYTES
+        source.stream: mask(source.head[: source.total], secrets)
+        for source in sources
+        if has_ended and source.total <= INLINE_BYTES
     }
     if any(inline.values()):
-        executions.keep_output(
+        attempts.keep_output(
             execution,
             stdout=inline.get(Stream.STDOUT, b""),
             stderr=inline.get(Stream.STDERR, b""),
             now=now,
         )
-    records: dict[Stream, StreamRecord] = {}
+    records, notes = {}, []
     complete = True
-    for stream, total in totals.items():
-        if stream in inline:
-            records[stream] = StreamRecord(total_bytes=total, inline=True)
-            continue
-        earlier = kept[stream]
-        # The sizes are those of the first look: what is there is not cut anew.
-        size = earlier.total_bytes if earlier else total
-        chunks = list(earlier.chunks) if earlier else []
-        try:
-            for planned in list(_chunks(size))[len(chunks) :]:
-                data = _masked(connection, execution, stream, planned, size, secrets)
-                # Shorter if what the command left running has truncated the file.
-                chunk = replace(planned, end=planned.first + len(data))
-                bucket.keep(execution.key, stream, chunk, data)
-                chunks.append(chunk)
-        except (RemoteError, OutputUnavailable) as exc:
-            complete = False
-            log.warning(
-                "Output is still on the host",
-                action="output_uncollected",
-                execution=execution.key,
-                why=str(exc),
-            )
-        records[stream] = StreamRecord(total_bytes=size, chunks=tuple(chunks))
+    for source in sources:
+        if source.is_cut:
+            notes.append(f"{source.stream}: the server's disk was full, more was lost")
+        if source.stream in inline:
+            record = StreamRecord(total_bytes=source.total, inline=True)
+        else:
+            reader = _Reader(connection, execution.key, source, secrets)
+            pieces = list(reader.pieces(cap_bytes, has_ended=has_ended))
+            record = _in_bucket(reader, pieces, bucket)
+            complete = complete and len(record.chunks) == len(pieces)
+        records[source.stream] = record
     return Collected(
         stdout=records[Stream.STDOUT],
         stderr=records[Stream.STDERR],
         complete=complete,
+        note="; ".join(notes) or None,
     )
 
 
@@ -122,28 +157,118 @@ def _nothing_of(total: int) -> StreamRecord:
     return StreamRecord(total_bytes=total, inline=total == 0)
 
 
-def _chunks(total: int) -> Iterator[Chunk]:
-    """Yield the pieces to keep of a stream of `total` bytes."""
-    half = CAP_BYTES // 2
-    parts = [(0, total)] if total <= CAP_BYTES else [(0, half), (total - half, total)]
-    for first, end in parts:
-        for start in range(first, end, CHUNK_BYTES):
-            yield Chunk(first=start, end=min(start + CHUNK_BYTES, end))
+def _in_bucket(
+    reader: _Reader, pieces: Sequence[Chunk], bucket: OutputBucket
+) -> StreamRecord:
+    """Bring pieces into the bucket, as far as host and bucket let us."""
+    source = reader.source
+    chunks: list[Chunk] = []
+    try:
+        for piece in pieces:
+            if source.earlier and piece in source.earlier.chunks:
+                chunks.append(piece)
+                continue
+            data = reader.read(piece)
+            # Shorter if what the command left running has truncated the file.
+            chunk = replace(piece, end=piece.first + len(data))
+            bucket.keep(reader.key, source.stream, chunk, data)
+            chunks.append(chunk)
+    except (RemoteError, OutputUnavailable) as exc:
+        log.warning(
+            "Output is still on the host",
+            action="output_uncollected",
+            execution=reader.key,
+            why=str(exc),
+        )
+    return StreamRecord(total_bytes=source.total, chunks=tuple(chunks))
 
 
-def _masked(
-    connection: Connection,
-    execution: Execution,
-    stream: Stream,
-    chunk: Chunk,
-    total: int,
-    secrets: Sequence[bytes],
-) -> bytes:
-    """Read a piece with a margin, so that no secret hides across its edges."""
-    margin = max((len(secret) for secret in secrets), default=1) - 1
-    first = max(chunk.first - margin, 0)
-    end = min(chunk.end + margin, total)
-    data = runner.read(
-        connection, execution.key, stream.value, offset=first, limit=end - first
-    )
-    return mask(data, secrets)[chunk.first - first : chunk.end - first]
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """A stream on the host: its bytes by now, the parts that are there, its head."""
+
+    stream: Stream
+    total: int
+    kept: tuple[tuple[int, int], ...]
+    head: bytes
+    is_cut: bool
+    earlier: StreamRecord | None
+
+
+def _sources(execution: Execution, report: Report) -> list[_Source]:
+    found = [
+        _Source(
+            stream=Stream.STDOUT,
+            total=report.stdout_bytes,
+            kept=report.stdout_kept,
+            head=report.stdout_head,
+            is_cut=report.stdout_cut,
+            earlier=execution.stdout,
+        ),
+        _Source(
+            stream=Stream.STDERR,
+            total=report.stderr_bytes,
+            kept=report.stderr_kept,
+            head=report.stderr_head,
+            is_cut=report.stderr_cut,
+            earlier=execution.stderr,
+        ),
+    ]
+    if not execution.uncollected:
+        return found
+    # Once it has ended, the sizes are those of the first look: what the command
+    # left running may write on, and what is there is not cut anew.
+    return [
+        replace(one, total=one.earlier.total_bytes) if one.earlier else one
+        for one in found
+    ]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads pieces of a stream with a margin: no secret hides across their edges."""
+
+    connection: Connection
+    key: str
+    source: _Source
+    secrets: Sequence[bytes]
+
+    @property
+    def margin(self) -> int:
+        """How much of a secret may lie beyond the edge of a piece."""
+        return max((len(secret) for secret in self.secrets), default=1) - 1
+
+    def pieces(self, cap_bytes: int, *, has_ended: bool) -> Iterator[Chunk]:
+        """Yield the pieces that are to be kept of what is there.
+
+        Where the stream was cut, and where it still grows, the last bytes may be a
+        part of a secret: they are left out.
+        """
+        total, half = self.source.total, cap_bytes // 2
+        if not has_ended:
+            wanted = [(0, half)]
+        elif total <= cap_bytes:
+            wanted = [(0, total)]
+        else:
+            wanted = [(0, half), (total - half, total)]
+        for kept_first, kept_end in self.source.kept:
+            is_end = has_ended and kept_end >= total
+            least = kept_first + (self.margin if kept_first else 0)
+            most = min(kept_end, total) - (0 if is_end else self.margin)
+            for first, end in wanted:
+                last = min(end, most)
+                for start in range(max(first, least), last, CHUNK_BYTES):
+                    yield Chunk(first=start, end=min(start + CHUNK_BYTES, last))
+
+    def read(self, piece: Chunk) -> bytes:
+        """Return the bytes of a piece, masked; fewer if there are no more."""
+        first = max(piece.first - self.margin, 0)
+        end = min(piece.end + self.margin, self.source.total)
+        data = runner.read(
+            self.connection,
+            self.key,
+            self.source.stream.value,
+            offset=first,
+            limit=end - first,
+        )
+        return mask(data, self.secrets)[piece.first - first : piece.end - first]

@@ -148,5 +148,5 @@ def _servers_using(name: str) -> Iterator[str]:
 
 def _tasks_using(name: str) -> Iterator[str]:
     for task in walk(tasks.listing):
-        if name in task.definition.spec.secrets.values():
+        if name in task.definition.secrets.values():
             yield f"task {task.definition.name}"

@@ -145,25 +145,30 @@ class Dispatcher:
                 raise Conflict("its slots that have passed cannot be sent just now")
 
     def send_run(self, run: Run) -> None:
-        """Ask an executor to start a run now.
+        """Ask an executor to start a run now."""
+        self.send(Message(kind=MessageKind.START, run_id=run.run_id, group=run.task_id))
 
-        If the queue cannot be reached, the tick does it from the run's row.
+    def send(self, message: Message) -> None:
+        """Ask an executor for something now, that is on record already.
+
+        If the queue cannot be reached, the tick does it from the row.
         """
-        message = Message(kind=MessageKind.START, run_id=run.run_id, group=run.task_id)
         try:
             refused = self._queue.send([(message, 0)])
-        except Exception:  # noqa: BLE001  the run is on record already
+        except Exception:  # noqa: BLE001  the tick sends it all the same
             log.exception(
-                "The tick has to send this run",
-                action="run_not_sent",
-                run_id=run.run_id,
+                "The tick has to send this message",
+                action="message_not_sent",
+                kind=message.kind.value,
+                run_id=message.run_id,
             )
         else:
             if refused:
                 log.warning(
-                    "The queue refused this run",
-                    action="run_not_sent",
-                    run_id=run.run_id,
+                    "The queue refused this message",
+                    action="message_not_sent",
+                    kind=message.kind.value,
+                    run_id=message.run_id,
                 )
 
     def _dispatch(
@@ -348,6 +353,7 @@ def _collapse(
         created_by="scheduler",
         created_at=now,
         finished_at=now,
+        check_at=now,  # an executor says that they were missed
         schedule_version=task.schedule_version,
         missed_to=before,
         missed_count=count_slots(schedule, slot, before, limit=COUNT_LIMIT),

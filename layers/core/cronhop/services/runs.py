@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from cronhop.aws.output import OutputBucket
 from cronhop.domain.ids import id_time, is_id
-from cronhop.domain.run import Execution, Run, Stream, StreamRecord
-from cronhop.errors import Invalid, NotFound
-from cronhop.store import executions
+from cronhop.domain.message import Message, MessageKind
+from cronhop.domain.run import Attempt, Execution, Run, State, Stream, StreamRecord
+from cronhop.errors import Conflict, Invalid, NotFound
+from cronhop.services.dispatch import Dispatcher
+from cronhop.store import attempts, executions
 from cronhop.store import runs as store
 from cronhop.store.page import Page
+
+POLL_EVERY = timedelta(seconds=5)  # however many read the output of a command
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +41,10 @@ class OutputPage:
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """What people read of runs."""
+    """What people read of runs, and how they end them."""
 
     bucket: OutputBucket
+    dispatcher: Dispatcher
 
     def get(self, run_id: str) -> Run:
         """Return the run. Raises NotFound."""
@@ -79,21 +84,72 @@ class Runs:
                 return execution
         raise NotFound(f"run {run_id} has no execution on server {server_id}")
 
+    def attempts(self, execution: Execution) -> list[Attempt]:
+        """Return the attempts before the execution's present one, oldest first."""
+        if execution.attempt == 1:
+            return []
+        return attempts.of_execution(execution.run_id, execution.server_id)
+
+    def cancel(self, run_id: str, *, by: str, now: datetime) -> Run:
+        """Let the run end, and return it. Raises NotFound, Conflict if it has.
+
+        One that has not begun is cancelled when this returns. Another one is told
+        to end; if the queue cannot be reached, the tick tells it.
+        """
+        run = self.get(run_id)
+        reason = f"cancelled by {by} before it began"
+        if not store.refuse(run_id, state=State.CANCELLED, reason=reason, now=now):
+            if not store.ask_cancel(run_id, by=by, now=now):
+                raise Conflict(f"the run has ended: {self.get(run_id).state.value}")
+            self.dispatcher.send(
+                Message(kind=MessageKind.CANCEL, run_id=run_id, group=run.task_id)
+            )
+        return self.get(run_id)
+
+    def poll(self, run_id: str, server_id: str, *, now: datetime) -> bool:
+        """Have a command that runs looked at now, for its output. Raises NotFound.
+
+        False if it does not run, or was or is being looked at just now.
+        """
+        execution = self.execution(run_id, server_id)
+        if not executions.ask_poll(
+            run_id, server_id, now=now, not_after=now - POLL_EVERY
+        ):
+            return False
+        run = self.get(execution.run_id)
+        self.dispatcher.send(
+            Message(
+                kind=MessageKind.POLL,
+                run_id=run_id,
+                server_id=server_id,
+                group=run.task_id,
+                live=True,
+            )
+        )
+        return True
+
     def output(
-        self, run_id: str, server_id: str, stream: Stream, *, offset: int, limit: int
+        self,
+        run_id: str,
+        server_id: str,
+        stream: Stream,
+        *,
+        offset: int,
+        limit: int,
+        attempt: int | None = None,
     ) -> OutputPage:
         """Return a piece of a stream from `offset`. Raises NotFound.
 
-        A read in a part that was dropped returns nothing, and `next_offset` is
-        where the kept part goes on.
+        Of the present attempt, or an earlier one. A read in a part that was
+        dropped returns nothing, and `next_offset` is where the kept part goes on.
         """
-        execution = self.execution(run_id, server_id)
+        execution = self._as_of(self.execution(run_id, server_id), attempt)
         record = execution.stdout if stream is Stream.STDOUT else execution.stderr
         record = record or StreamRecord(total_bytes=0, inline=True)
         total = record.total_bytes
         start = min(offset, total)
         if record.inline:
-            data = executions.output(execution, stream)[start : start + limit]
+            data = attempts.output(execution, stream)[start : start + limit]
             following = start + len(data)
         else:
             data, following = self._chunked(execution, stream, record, start, limit)
@@ -102,13 +158,18 @@ class Runs:
             offset=start,
             next_offset=following,
             total_bytes=total,
-            complete=(
-                execution.state.is_terminal
-                and not execution.uncollected
-                and following >= total
-            ),
-            truncated_bytes=0 if execution.uncollected else record.truncated_bytes,
+            complete=not _grows(execution) and following >= total,
+            truncated_bytes=0 if _grows(execution) else record.truncated_bytes,
         )
+
+    def _as_of(self, execution: Execution, attempt: int | None) -> Execution:
+        """Return the execution as it ended with an earlier attempt."""
+        if attempt in {None, execution.attempt}:
+            return execution
+        for one in self.attempts(execution):
+            if one.attempt == attempt:
+                return replace(execution, **vars(one), uncollected=False)
+        raise NotFound(f"there is no attempt {attempt} of this execution")
 
     def _chunked(
         self,
@@ -128,6 +189,11 @@ class Runs:
                     execution.key, stream, chunk, offset=at, limit=limit - len(data)
                 )
                 at = start + len(data)
-        if data or execution.uncollected:
+        if data or _grows(execution):
             return data, at
         return b"", record.total_bytes
+
+
+def _grows(execution: Execution) -> bool:
+    """Return whether more output may come than is kept by now."""
+    return not execution.state.is_terminal or execution.uncollected

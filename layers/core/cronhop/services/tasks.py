@@ -11,7 +11,7 @@ from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import check as check_schedule
 from cronhop.domain.schedule import next_slot
-from cronhop.domain.task import Task, TaskDefinition
+from cronhop.domain.task import Script, Task, TaskDefinition
 from cronhop.errors import Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import CHECK_AFTER, Dispatcher
@@ -165,8 +165,11 @@ def _check(definition: TaskDefinition) -> None:
         raise Invalid(
             "spec", f"the task has {size} bytes, more than {MAX_DEFINITION_BYTES}"
         )
-    for variable, name in definition.spec.secrets.items():
-        if variable in definition.spec.environment:
+    environment = (
+        definition.spec.environment if isinstance(definition.spec, Script) else {}
+    )
+    for variable, name in definition.secrets.items():
+        if variable in environment:
             raise Invalid(
                 f"spec.secrets.{variable}", "it is in the environment as well"
             )

@@ -1,4 +1,4 @@
-"""The table of executions, and of the output small enough to lie in it."""
+"""The table of executions; what their attempts left behind is in attempts.py."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pynamodb.attributes import (
     NumberAttribute,
     UnicodeAttribute,
 )
+from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
@@ -24,11 +25,10 @@ from cronhop.domain.run import (
     Execution,
     Outcome,
     State,
-    Stream,
     StreamRecord,
 )
 from cronhop.store.attributes import InstantAttribute, set_or_remove
-from cronhop.store.connection import retention_s, shards, table, update
+from cronhop.store.connection import put, retention_s, shards, table, update
 from cronhop.store.page import Page
 
 
@@ -52,10 +52,11 @@ class _NextPoll(GlobalSecondaryIndex[Any]):
 
 @table("executions")
 class ExecutionRow(Model):
-    """An execution as DynamoDB keeps it, or the inline output of one attempt.
+    """An execution as DynamoDB keeps it, or what one of its attempts left behind.
 
     `poll_shard` and `next_poll` are there until everything that follows the
-    outcome is done as well. Output has keys of its own, `output#<run id>` and
+    outcome is done as well. An attempt's inline output, and its outcome if another
+    one followed, have keys of their own, `output#<run id>` and
     `<server id>#<attempt>`, so that a run's executions stay one small query.
     """
 
@@ -72,6 +73,9 @@ class ExecutionRow(Model):
     poll_shard = NumberAttribute(null=True)
     next_poll = InstantAttribute(null=True)
     first_visit = UnicodeAttribute(null=True)
+    due_at = InstantAttribute(null=True)
+    cancel_by = UnicodeAttribute(null=True)
+    asked_at = InstantAttribute(null=True)
     seen_at = InstantAttribute(null=True)
     uncollected = BooleanAttribute(null=True)
     polls = NumberAttribute(null=True)
@@ -91,19 +95,28 @@ _IS_OPEN = ExecutionRow.state.is_in(*(state.value for state in sorted(OPEN_STATE
 
 
 def claim(
-    run_id: str, server_id: str, *, owner: str, now: datetime, lease_until: datetime
+    run_id: str,
+    server_id: str,
+    *,
+    owner: str,
+    now: datetime,
+    lease_until: datetime,
+    early: bool = False,
 ) -> Execution | None:
     """Take the execution for this owner until the lease ends, and return it.
 
     The row is made if there is none. The tick comes back at the end of the
     lease, should the owner die. An execution that has ended is taken only for
-    the output that is still on the host. None if it is another's, or needs
-    nobody: read it to see which. A claim whose answer was lost succeeds again,
-    and changes nothing: it is mine.
+    the output that is still on the host, one whose next attempt is not due only
+    if `early` says so. None if it is another's, or needs nobody: read it to see
+    which. A claim whose answer was lost succeeds again, and changes nothing: it
+    is mine.
     """
     row = ExecutionRow(run_id=run_id, server_id=server_id)
     needed = _IS_OPEN | ExecutionRow.uncollected.exists()
-    free = (ExecutionRow.owner == owner) | (ExecutionRow.lease_until < now)
+    if not early:
+        needed &= ExecutionRow.due_at.does_not_exist() | (ExecutionRow.due_at <= now)
+    free = (ExecutionRow.owner == owner) | (ExecutionRow.lease_until <= now)
     taken = update(
         row,
         actions=[
@@ -129,12 +142,15 @@ def give_back(
     visited: bool,
     started_at: datetime | None = None,
     seen_at: datetime | None = None,
+    is_extra: bool = False,
+    streams: tuple[StreamRecord, StreamRecord] | None = None,
 ) -> bool:
     """End the lease, to be taken up again at `next_poll`.
 
     `visited` says that this visit may have started the command, `started_at`
     that it runs, and since when, `seen_at` when the host last said anything of
-    it. False if the lease is another's.
+    it, `is_extra` that a reader wanted this visit, beside the others, `streams` what is kept by now of its stdout and stderr. False if the lease
+    is another's.
     """
     actions: list[Action] = [
         ExecutionRow.lease_until.set(now),
@@ -149,37 +165,120 @@ def give_back(
         actions += [
             ExecutionRow.state.set(State.RUNNING.value),
             ExecutionRow.started_at.set(started_at),
-            ExecutionRow.polls.set(execution.polls + 1),
+            ExecutionRow.polls.set(execution.polls + (0 if is_extra else 1)),
+        ]
+    if streams:
+        stdout, stderr = streams
+        actions += [
+            ExecutionRow.stdout.set(plain_stream(stdout)),
+            ExecutionRow.stderr.set(plain_stream(stderr)),
         ]
     return update(
         ExecutionRow(run_id=execution.run_id, server_id=execution.server_id),
         actions=actions,
-        condition=(ExecutionRow.owner == execution.owner)
-        & (ExecutionRow.lease_until > now)
-        & _IS_OPEN,
+        condition=_mine(execution, now) & _IS_OPEN,
     )
 
 
 def finish(execution: Execution, outcome: Outcome, *, now: datetime) -> bool:
-    """Write how the execution ended; False if that is on record already."""
+    """Write how the execution ended with this attempt.
+
+    False if that is on record already, or another attempt has followed.
+    """
     actions: list[Action] = [
-        ExecutionRow.state.set(outcome.state.value),
-        ExecutionRow.finished_at.set(outcome.finished_at or now),
+        *ended(outcome, now),
         ExecutionRow.ttl.set(int(now.timestamp()) + retention_s()),
-        *set_or_remove(
-            (ExecutionRow.reason, outcome.reason),
-            (ExecutionRow.exit_code, outcome.exit_code),
-            (ExecutionRow.stdout, _plain(outcome.stdout)),
-            (ExecutionRow.stderr, _plain(outcome.stderr)),
-            (ExecutionRow.uncollected, outcome.uncollected or None),
-        ),
+        *set_or_remove((ExecutionRow.uncollected, outcome.uncollected or None)),
     ]
-    if outcome.started_at:
-        actions.append(ExecutionRow.started_at.set(outcome.started_at))
     return update(
         ExecutionRow(run_id=execution.run_id, server_id=execution.server_id),
         actions=actions,
+        condition=_IS_OPEN & (ExecutionRow.attempt == execution.attempt),
+    )
+
+
+def retry(
+    execution: Execution,
+    *,
+    due_at: datetime,
+    next_poll: datetime,
+    reason: str,
+    now: datetime,
+) -> bool:
+    """Let the next attempt be due; this one's outcome has to be on record.
+
+    False if there is to be none: somebody wants the execution to end, it has
+    ended, or another attempt has followed already.
+    """
+    return update(
+        ExecutionRow(run_id=execution.run_id, server_id=execution.server_id),
+        actions=[
+            ExecutionRow.state.set(State.PENDING.value),
+            ExecutionRow.attempt.set(execution.attempt + 1),
+            ExecutionRow.due_at.set(due_at),
+            ExecutionRow.next_poll.set(next_poll),
+            ExecutionRow.lease_until.set(now),
+            ExecutionRow.reason.set(reason),
+            ExecutionRow.first_visit.remove(),
+            ExecutionRow.polls.remove(),
+            ExecutionRow.seen_at.remove(),
+            ExecutionRow.started_at.remove(),
+            ExecutionRow.exit_code.remove(),
+            ExecutionRow.stdout.remove(),
+            ExecutionRow.stderr.remove(),
+        ],
+        condition=_IS_OPEN
+        & (ExecutionRow.attempt == execution.attempt)
+        & ExecutionRow.cancel_by.does_not_exist(),
+    )
+
+
+def ask_cancel(run_id: str, server_id: str, *, by: str, now: datetime) -> bool:
+    """Let the execution end: no further attempt follows from here.
+
+    One that nobody has claimed is written `cancelled`, so that nobody can. False
+    if it has ended already.
+    """
+    row = ExecutionRow(run_id=run_id, server_id=server_id)
+    if put(
+        ExecutionRow(
+            run_id=run_id,
+            server_id=server_id,
+            state=State.CANCELLED.value,
+            reason=f"cancelled by {by} before it was started",
+            attempt=1,
+            owner=by,
+            lease_until=now,
+            cancel_by=by,
+            finished_at=now,
+            ttl=int(now.timestamp()) + retention_s(),
+        ),
+        condition=ExecutionRow.run_id.does_not_exist(),
+    ):
+        return True
+    return update(
+        row,
+        actions=[ExecutionRow.cancel_by.set(ExecutionRow.cancel_by | by)],
         condition=_IS_OPEN,
+    )
+
+
+def ask_poll(
+    run_id: str, server_id: str, *, now: datetime, not_after: datetime
+) -> bool:
+    """Record that a reader wants a visit now.
+
+    False if the command does not run, somebody is visiting it just now, or a
+    visit was asked for after `not_after`.
+    """
+    return update(
+        ExecutionRow(run_id=run_id, server_id=server_id),
+        actions=[ExecutionRow.asked_at.set(now)],
+        condition=(ExecutionRow.state == State.RUNNING.value)
+        & (ExecutionRow.lease_until <= now)
+        & (
+            ExecutionRow.asked_at.does_not_exist() | (ExecutionRow.asked_at < not_after)
+        ),
     )
 
 
@@ -201,7 +300,8 @@ def keep_streams(
     actions: list[Action] = [
         ExecutionRow.lease_until.set(now),
         *set_or_remove(
-            (ExecutionRow.stdout, _plain(stdout)), (ExecutionRow.stderr, _plain(stderr))
+            (ExecutionRow.stdout, plain_stream(stdout)),
+            (ExecutionRow.stderr, plain_stream(stderr)),
         ),
     ]
     if note:
@@ -271,39 +371,41 @@ def move_poll(run_id: str, server_id: str, *, old: datetime, new: datetime) -> b
     )
 
 
-def keep_output(
-    execution: Execution, *, stdout: bytes, stderr: bytes, now: datetime
-) -> None:
-    """Keep output that is small enough to lie in the table."""
-    run_id, server_id = _output_key(execution)
-    ExecutionRow(
-        run_id=run_id,
-        server_id=server_id,
-        stdout_data=stdout or None,
-        stderr_data=stderr or None,
-        ttl=int(now.timestamp()) + retention_s(),
-    ).save()
+def _mine(execution: Execution, now: datetime) -> Condition:
+    """Return the condition that the lease is this owner's, and not over."""
+    mine: Condition = (ExecutionRow.owner == execution.owner) & (
+        ExecutionRow.lease_until > now
+    )
+    return mine
 
 
-def output(execution: Execution, stream: Stream) -> bytes:
-    """Return the inline output of a stream, empty if nothing was kept."""
-    try:
-        row = ExecutionRow.get(*_output_key(execution), consistent_read=True)
-    except ExecutionRow.DoesNotExist:
-        return b""
-    data = row.stdout_data if stream is Stream.STDOUT else row.stderr_data
-    return data or b""
-
-
-def _output_key(execution: Execution) -> tuple[str, str]:
-    return f"output#{execution.run_id}", f"{execution.server_id}#{execution.attempt}"
+def ended(outcome: Outcome, now: datetime) -> list[Action]:
+    """Return the actions that put an outcome on record."""
+    actions: list[Action] = [
+        ExecutionRow.state.set(outcome.state.value),
+        ExecutionRow.finished_at.set(outcome.finished_at or now),
+        *set_or_remove(
+            (ExecutionRow.reason, outcome.reason),
+            (ExecutionRow.exit_code, outcome.exit_code),
+        ),
+    ]
+    if outcome.started_at:
+        actions.append(ExecutionRow.started_at.set(outcome.started_at))
+    # An outcome that knows nothing of the output leaves what was kept of it.
+    if outcome.stdout and outcome.stderr:
+        actions += [
+            ExecutionRow.stdout.set(plain_stream(outcome.stdout)),
+            ExecutionRow.stderr.set(plain_stream(outcome.stderr)),
+        ]
+    return actions
 
 
 def _shard(run_id: str, server_id: str) -> int:
     return shard_of(f"{run_id}/{server_id}", shards())
 
 
-def _plain(record: StreamRecord | None) -> dict[str, Any] | None:
+def plain_stream(record: StreamRecord | None) -> dict[str, Any] | None:
+    """Return what is kept of a stream as the table has it."""
     if record is None:
         return None
     return {
@@ -313,7 +415,8 @@ def _plain(record: StreamRecord | None) -> dict[str, Any] | None:
     }
 
 
-def _record(plain: Any) -> StreamRecord | None:
+def stream_of(plain: Any) -> StreamRecord | None:
+    """Return the record that `plain_stream` made this of."""
     if plain is None:
         return None
     return StreamRecord(
@@ -334,12 +437,14 @@ def _execution(row: ExecutionRow) -> Execution:
         lease_until=row.lease_until,
         next_poll=row.next_poll,
         first_visit=row.first_visit,
+        due_at=row.due_at,
+        cancel_by=row.cancel_by,
         seen_at=row.seen_at,
         uncollected=bool(row.uncollected),
         polls=int(row.polls or 0),
         started_at=row.started_at,
         finished_at=row.finished_at,
         exit_code=int(row.exit_code) if row.exit_code is not None else None,
-        stdout=_record(row.stdout),
-        stderr=_record(row.stderr),
+        stdout=stream_of(row.stdout),
+        stderr=stream_of(row.stderr),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from pynamodb.attributes import ListAttribute, NumberAttribute, UnicodeAttribute
 from pynamodb.expressions.condition import Condition
+from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
@@ -62,9 +63,9 @@ class _ByCreator(GlobalSecondaryIndex[Any]):
 class RunRow(Model):
     """A run as DynamoDB keeps it.
 
-    `open_shard` and `check_at` are there while the run is not terminal, `ttl`
-    once it is, `created_by` only on runs made by hand: the schedule's own would
-    all have one index key.
+    `open_shard` and `check_at` are there while the run is not terminal, and until
+    the alarm of its end has been raised, `ttl` once it is terminal, `created_by`
+    only on runs made by hand: the schedule's own would all have one index key.
     """
 
     class Meta:
@@ -88,6 +89,8 @@ class RunRow(Model):
     finished_at = InstantAttribute(null=True)
     missed_to = InstantAttribute(null=True)
     missed_count = NumberAttribute(null=True)
+    cancel_by = UnicodeAttribute(null=True)
+    cancel_at = InstantAttribute(null=True)
     ttl = NumberAttribute(null=True)
     by_task = _ByTask()
     by_check = _Open()
@@ -101,13 +104,12 @@ _IS_OPEN = RunRow.state.is_in(*(state.value for state in sorted(OPEN_STATES)))
 
 def add(run: Run) -> bool:
     """Put the run; False if a row of its id is there already."""
-    is_open = not run.state.is_terminal
     return put(
         RunRow(
             run_id=run.run_id,
             task_id=run.task_id,
-            open_shard=shard_of(run.run_id, shards()) if is_open else None,
-            check_at=run.check_at if is_open else None,
+            open_shard=shard_of(run.run_id, shards()) if run.check_at else None,
+            check_at=run.check_at,
             day_shard=_day_shard(run.run_id),
             created_by=run.created_by if run.trigger is Trigger.MANUAL else None,
             trigger=run.trigger.value,
@@ -119,7 +121,7 @@ def add(run: Run) -> bool:
             finished_at=run.finished_at,
             missed_to=run.missed_to,
             missed_count=run.missed_count,
-            ttl=None if is_open else _ttl(run.created_at),
+            ttl=_ttl(run.created_at) if run.state.is_terminal else None,
         ),
         condition=RunRow.run_id.does_not_exist(),
     )
@@ -169,8 +171,38 @@ def refuse(run_id: str, *, state: State, reason: str, now: datetime) -> bool:
 
 
 def end(run_id: str, *, state: State, reason: str | None, now: datetime) -> bool:
-    """Write the run's terminal state; False if it has one already."""
+    """Write the run's terminal state; False if it has one already.
+
+    If somebody should be told of such an end, the tick looks after the run until
+    `told` says that somebody was.
+    """
     return _end(run_id, state, reason, now, _IS_OPEN)
+
+
+def told(run_id: str) -> None:
+    """Record that the alarm of a run's end has been raised."""
+    update(
+        RunRow(run_id=run_id),
+        actions=[RunRow.open_shard.remove(), RunRow.check_at.remove()],
+        condition=RunRow.check_at.exists() & ~_IS_OPEN,
+    )
+
+
+def ask_cancel(run_id: str, *, by: str, now: datetime) -> bool:
+    """Record that somebody wants the run to end; False if it is not under way.
+
+    The tick looks after it at once, in case nobody else does. Who asked first
+    stays on record.
+    """
+    return update(
+        RunRow(run_id=run_id),
+        actions=[
+            RunRow.cancel_by.set(RunRow.cancel_by | by),
+            RunRow.cancel_at.set(RunRow.cancel_at | now),
+            RunRow.check_at.set(now),
+        ],
+        condition=RunRow.state == State.RUNNING.value,
+    )
 
 
 def _end(
@@ -180,18 +212,17 @@ def _end(
     now: datetime,
     condition: Condition,
 ) -> bool:
-    return update(
-        RunRow(run_id=run_id),
-        actions=[
-            RunRow.state.set(state.value),
-            *set_or_remove((RunRow.reason, reason)),
-            RunRow.finished_at.set(now),
-            RunRow.ttl.set(_ttl(now)),
-            RunRow.open_shard.remove(),
-            RunRow.check_at.remove(),
-        ],
-        condition=condition,
-    )
+    actions: list[Action] = [
+        RunRow.state.set(state.value),
+        *set_or_remove((RunRow.reason, reason)),
+        RunRow.finished_at.set(now),
+        RunRow.ttl.set(_ttl(now)),
+    ]
+    if state.is_alarming:
+        actions.append(RunRow.check_at.set(now))
+    else:
+        actions += [RunRow.open_shard.remove(), RunRow.check_at.remove()]
+    return update(RunRow(run_id=run_id), actions=actions, condition=condition)
 
 
 def note(run_id: str, reason: str | None) -> None:
@@ -204,7 +235,7 @@ def note(run_id: str, reason: str | None) -> None:
 
 
 def to_check(shard: int, until: datetime) -> Iterator[tuple[datetime, str]]:
-    """Yield (check_at, run id) of a shard's open runs due by then, oldest first."""
+    """Yield (check_at, run id) of a shard's runs to look after by then, oldest first."""
     for row in RunRow.by_check.query(shard, RunRow.check_at <= until):
         yield row.check_at, row.run_id
 
@@ -297,4 +328,6 @@ def _run(row: RunRow) -> Run:
         finished_at=row.finished_at,
         missed_to=row.missed_to,
         missed_count=int(row.missed_count) if row.missed_count else None,
+        cancel_by=row.cancel_by,
+        cancel_at=row.cancel_at,
     )

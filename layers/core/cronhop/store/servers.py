@@ -54,7 +54,7 @@ class _ByEnvironment(GlobalSecondaryIndex[Any]):
 
 @table("servers")
 class ServerRow(Model):
-    """A server as DynamoDB keeps it; `active` only where a limit is set."""
+    """A server as DynamoDB keeps it; `active`, `waiting` only where a limit is set."""
 
     class Meta:
         table_name = ""
@@ -71,6 +71,7 @@ class ServerRow(Model):
     tags = JSONAttribute(null=True)
     max_concurrency = NumberAttribute(null=True)
     active = UnicodeSetAttribute(null=True)
+    waiting = UnicodeSetAttribute(null=True)
     status = UnicodeAttribute(null=True)
     version = NumberAttribute(null=True)
     created_by = UnicodeAttribute(null=True)
@@ -334,6 +335,8 @@ def _server(row: ServerRow) -> Server:
         created_by=row.created_by,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        active=frozenset(row.active or ()),
+        waiting=frozenset(row.waiting or ()),
         via_server=row.via_server,
         jump_for=frozenset(row.jump_for or ()),
         check_id=row.check_id,

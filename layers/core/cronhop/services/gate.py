@@ -1,0 +1,66 @@
+"""The gate: let a run begin, or end it with the reason why it may not."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cronhop.domain.gate import Refusal, refusal
+from cronhop.domain.run import Run, State
+from cronhop.domain.task import Overlap, Task
+from cronhop.errors import Conflict
+from cronhop.store import runs, tasks
+
+HOLD_TRIES = 5  # to be the run that others may not overlap
+
+
+def pass_gate(run: Run, now: datetime) -> Refusal | None:
+    """Let the run begin, or end it; return the refusal if this is what ended it.
+
+    1. the task is there and enabled, the slot still one of its schedule,
+       the start deadline not over
+    2. no other run of the task is under way, where that matters
+    3. one conditional write fixes the version and the targets; who loses it
+       goes on from the row
+    """
+    task = tasks.get(run.task_id)
+    refused = refusal(run, task, now)
+    if task is not None and refused is None:
+        holder = _holder(run, task)
+        if holder:
+            refused = Refusal(
+                state=State.SKIPPED,
+                reason=f"overlap: run {holder} of this task is not over",
+            )
+    if refused:
+        ended = runs.refuse(
+            run.run_id, state=refused.state, reason=refused.reason, now=now
+        )
+        return refused if ended else None
+    if task is not None:
+        runs.begin(
+            run.run_id,
+            task_version=task.version,
+            targets=task.definition.targets.server_ids,
+            now=now,
+        )
+    return None
+
+
+def _holder(run: Run, task: Task) -> str | None:
+    """Return the run that this one would overlap, None if it may begin.
+
+    A run that has ended holds nothing, whatever the task's row says.
+    """
+    if task.definition.overlap is Overlap.ALLOW:
+        return None
+    holder = task.active_run
+    for _ in range(HOLD_TRIES):
+        other = runs.get(holder) if holder and holder != run.run_id else None
+        if other and not other.state.is_terminal:
+            return holder
+        if tasks.hold(task.task_id, run.run_id, instead_of=holder):
+            return None
+        # Another one took it since the task was read.
+        task = tasks.get(task.task_id) or task
+        holder = task.active_run
+    raise Conflict("other runs of this task come and go; the check comes back")

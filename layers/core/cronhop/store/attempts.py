@@ -1,0 +1,79 @@
+"""What attempts left behind: items of their own in the table of executions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cronhop.domain.run import Attempt, Execution, Outcome, State, Stream
+from cronhop.store.attributes import set_or_remove
+from cronhop.store.connection import retention_s
+from cronhop.store.executions import ExecutionRow, ended, stream_of
+
+
+def record(execution: Execution, outcome: Outcome, *, now: datetime) -> None:
+    """Put on record how an attempt ended that is followed by another."""
+    _row(execution).update(
+        actions=[
+            *ended(outcome, now),
+            ExecutionRow.attempt.set(execution.attempt),
+            ExecutionRow.ttl.set(int(now.timestamp()) + retention_s()),
+        ]
+    )
+
+
+def of_execution(run_id: str, server_id: str) -> list[Attempt]:
+    """Return the attempts that were followed by another, oldest first."""
+    rows = ExecutionRow.query(
+        f"output#{run_id}",
+        ExecutionRow.server_id.startswith(f"{server_id}#"),
+        consistent_read=True,
+    )
+    # Items without a state hold the output of the last attempt alone.
+    found = [_attempt(row) for row in rows if row.state]
+    return sorted(found, key=lambda attempt: attempt.attempt)
+
+
+def keep_output(
+    execution: Execution, *, stdout: bytes, stderr: bytes, now: datetime
+) -> None:
+    """Keep output that is small enough to lie in the table."""
+    _row(execution).update(
+        actions=[
+            *set_or_remove(
+                (ExecutionRow.stdout_data, stdout or None),
+                (ExecutionRow.stderr_data, stderr or None),
+            ),
+            ExecutionRow.ttl.set(int(now.timestamp()) + retention_s()),
+        ]
+    )
+
+
+def output(execution: Execution, stream: Stream) -> bytes:
+    """Return the inline output of a stream, empty if nothing was kept."""
+    row = _row(execution)
+    try:
+        row.refresh(consistent_read=True)
+    except ExecutionRow.DoesNotExist:
+        return b""
+    data = row.stdout_data if stream is Stream.STDOUT else row.stderr_data
+    return data or b""
+
+
+def _row(execution: Execution) -> ExecutionRow:
+    return ExecutionRow(
+        run_id=f"output#{execution.run_id}",
+        server_id=f"{execution.server_id}#{execution.attempt}",
+    )
+
+
+def _attempt(row: ExecutionRow) -> Attempt:
+    return Attempt(
+        attempt=int(row.attempt),
+        state=State(row.state),
+        reason=row.reason,
+        exit_code=int(row.exit_code) if row.exit_code is not None else None,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        stdout=stream_of(row.stdout),
+        stderr=stream_of(row.stderr),
+    )

@@ -1,0 +1,347 @@
+"""Any history of executions, against a plain model of the host.
+
+The executors, the dispatcher and the tables are the real ones. The host is a model
+of what runner.sh promises: one guard an attempt, an end that is published once,
+a cancel that takes the guard or ends the command. That runner.sh keeps this is
+shown elsewhere, on a real sshd.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from moto import mock_aws
+
+from cronhop.domain.retry import Retry
+from cronhop.domain.run import State
+from cronhop.domain.task import Overlap
+from cronhop.errors import Conflict, Unreachable
+from cronhop.ssh import runner
+from cronhop.ssh.connection import Connections
+from cronhop.ssh.runner import RemoteState, Report
+from cronhop.store import attempts, executions, servers
+from tests.world import REGION, Killed, World
+
+TIMEOUT_S, GRACE_S, LOST_AFTER_S = 900, 10, 3600
+RETRY = Retry(max_attempts=3, interval_s=20, backoff=3.0)
+
+
+@dataclass
+class Command:
+    """What the host knows of one attempt: the oracle."""
+
+    started_at: object
+    starts: int = 0
+    code: int | None = None
+    how: str = "running"  # exited, timeout, cancelled, lost, forbidden
+    ended_at: object = None
+
+
+class Host:
+    """A model of a server with runner.sh on it."""
+
+    def __init__(self, world):
+        self.world = world
+        self.is_up = True
+        self.commands = {}
+        self.was_away_s = 0.0
+
+    def visit(self):
+        self.world.deathtrap.step()
+        if not self.is_up:
+            raise Unreachable("connection refused")
+        now = self.world.clock()
+        for command in self.commands.values():
+            limit = command.started_at + timedelta(seconds=TIMEOUT_S)
+            if command.how == "running" and now >= limit:
+                command.how, command.code, command.ended_at = "timeout", 143, limit
+
+    def report(self, key, *, here=False):
+        command = self.commands.get(key)
+        now = self.world.clock()
+        state, reason = RemoteState.EXITED, None
+        if command is None or command.how == "forbidden":
+            state = RemoteState.ABSENT
+        elif command.how == "running":
+            state = RemoteState.RUNNING
+        elif command.how == "lost":
+            state, reason = RemoteState.LOST, "host rebooted"
+        has_ended = state is RemoteState.EXITED
+        self.world.deathtrap.step()
+        return Report(
+            state=state,
+            started_here=here,
+            exit_code=command.code if has_ended else None,
+            timed_out=has_ended and command.how == "timeout",
+            cancelled=has_ended and command.how == "cancelled",
+            duration_s=(command.ended_at - command.started_at).total_seconds()
+            if has_ended
+            else None,
+            age_s=(now - command.started_at).total_seconds() if command else None,
+            stdout_bytes=0,
+            stderr_bytes=0,
+            stdout_head=b"",
+            stderr_head=b"",
+            reason=reason,
+            escaped=0,
+        )
+
+    # The verbs of cronhop.ssh.runner
+
+    def start(self, connection, job, **_):
+        self.visit()
+        here = job.key not in self.commands
+        if here:
+            self.commands[job.key] = Command(started_at=self.world.clock(), starts=1)
+        return self.report(job.key, here=here)
+
+    def attach(self, connection, key, **_):
+        self.visit()
+        return self.report(key)
+
+    def forbid(self, connection, key, **_):
+        self.visit()
+        self.commands.setdefault(
+            key, Command(started_at=self.world.clock(), how="forbidden")
+        )
+        return self.report(key)
+
+    def cancel(self, connection, key, **_):
+        self.visit()
+        command = self.commands.get(key)
+        if command is None:
+            return self.forbid(connection, key)
+        if command.how == "running":
+            command.how, command.code = "cancelled", 143
+            command.ended_at = self.world.clock()
+        return self.report(key)
+
+    def clean(self, connection, key):
+        self.visit()
+
+    @property
+    def running(self):
+        return [one for one in self.commands.values() if one.how == "running"]
+
+
+class Executions(RuleBasedStateMachine):
+    """Runs of three tasks on a server with two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            self.patch.setenv(name, "testing")
+        self.patch.setenv("AWS_DEFAULT_REGION", REGION)
+        self.aws = mock_aws()
+        self.aws.start()
+        environ = dict(os.environ)
+        self.world = World(environ)
+        self.host = Host(self.world)
+        for verb in ("start", "attach", "forbid", "cancel", "clean"):
+            self.patch.setattr(runner, verb, getattr(self.host, verb))
+        self.patch.setattr(Connections, "to", self.connect)
+        self.pending = []
+        self.ended = {}
+        self.asked = set()
+        self.was_down = self.was_rebooted = False
+
+    def connect(self, *args, **kwargs):
+        if not self.host.is_up:
+            raise Unreachable("connection refused")
+        return SimpleNamespace()
+
+    def teardown(self):
+        try:
+            self.drain()
+            self.check()
+        finally:
+            self.aws.stop()
+            self.patch.undo()
+
+    @initialize()
+    def begin(self):
+        self.server = self.world.add_server(max_concurrency=2)
+        changes = {
+            "timeout_s": TIMEOUT_S,
+            "kill_grace_s": GRACE_S,
+            "lost_after_s": LOST_AFTER_S,
+            "start_deadline_s": 1800,
+            "overlap": Overlap.ALLOW,
+        }
+        self.tasks = [
+            self.world.add_task(self.server, **changes),
+            self.world.add_task(self.server, **changes, retry=RETRY),
+            self.world.add_task(
+                self.server, **changes, retry=replace(RETRY, on=(State.TIMEOUT,))
+            ),
+        ]
+
+    @rule(number=st.integers(0, 2))
+    def run_now(self, number):
+        self.world.tasks.run(
+            self.tasks[number].task_id, by="ada", now=self.world.clock()
+        )
+
+    @rule()
+    def tick(self):
+        self.world.tick()
+
+    @rule(data=st.data(), again=st.booleans(), death=st.none() | st.integers(0, 60))
+    def deliver(self, data, again, death):
+        self.pending += [message for message, _ in self.world.messages()]
+        if not self.pending:
+            return
+        number = data.draw(st.integers(0, len(self.pending) - 1))
+        message = self.pending[number] if again else self.pending.pop(number)
+        self.world.deathtrap.set(death)
+        try:
+            self.world.handle(message)
+        except Killed:
+            self.world.restart()
+        finally:
+            self.world.deathtrap.set(None)
+
+    @precondition(lambda self: self.pending)
+    @rule()
+    def lose(self):
+        self.pending.pop()
+
+    @rule(seconds=st.sampled_from([1, 5, 20, 60, 125, 300]))
+    def pass_time(self, seconds):
+        self.world.clock.move(seconds=seconds)
+
+    @precondition(lambda self: self.host.running)
+    @rule(data=st.data(), code=st.sampled_from([0, 0, 1, 3]))
+    def command_ends(self, data, code):
+        command = data.draw(st.sampled_from(range(len(self.host.running))))
+        command = self.host.running[command]
+        command.how, command.code = "exited", code
+        command.ended_at = self.world.clock()
+
+    @rule(data=st.data())
+    def cancel(self, data):
+        rows = self.world.all_runs()
+        if rows:
+            run = rows[data.draw(st.integers(0, len(rows) - 1))]
+            try:
+                self.world.runs.cancel(run.run_id, by="ada", now=self.world.clock())
+            except Conflict:
+                assert run.state.is_terminal
+            else:
+                self.asked.add(run.run_id)
+
+    @rule(data=st.data())
+    def look(self, data):
+        rows = [run for run in self.world.all_runs() if run.targets]
+        if rows:
+            run = rows[data.draw(st.integers(0, len(rows) - 1))]
+            if executions.get(run.run_id, self.server.server_id):
+                self.world.runs.poll(
+                    run.run_id, self.server.server_id, now=self.world.clock()
+                )
+
+    @rule()
+    def host_goes_or_comes(self):
+        self.host.is_up = not self.host.is_up
+        self.was_down = True
+
+    @rule()
+    def reboot(self):
+        for command in self.host.running:
+            command.how, command.ended_at = "lost", self.world.clock()
+        self.was_rebooted = True
+
+    @invariant()
+    def terminal_is_final(self):
+        for run in self.world.all_runs():
+            if run.state.is_terminal:
+                first = self.ended.setdefault(run.run_id, (run.state, run.reason))
+                assert (run.state, run.reason) == first
+
+    @invariant()
+    def nothing_starts_twice(self):
+        assert all(command.starts <= 1 for command in self.host.commands.values())
+
+    def drain(self):
+        """Let everything flow again until nothing is open."""
+        self.host.is_up = True
+        self.pending.clear()
+        for _ in range(120):
+            self.world.deliver()
+            if all(self.is_settled(run) for run in self.world.all_runs()):
+                break
+            self.world.clock.move(minutes=1)
+            self.world.tick()
+
+    def is_settled(self, run):
+        execution = executions.get(run.run_id, self.server.server_id)
+        return run.state.is_terminal and not (execution and execution.next_poll)
+
+    def check(self):
+        """Assert that the ledger says what happened on the host."""
+        server = servers.get(self.server.server_id)
+        assert not server.active
+        assert not server.waiting
+        for run in self.world.all_runs():
+            assert self.is_settled(run), run
+            execution = executions.get(run.run_id, server.server_id)
+            if execution is None:
+                assert run.state in {State.CANCELLED, State.MISSED}, run
+                continue
+            assert execution.state is run.state, (run, execution)
+            earlier = attempts.of_execution(run.run_id, server.server_id)
+            numbers = [
+                one.attempt for one in earlier if one.attempt < execution.attempt
+            ]
+            assert numbers == list(range(1, execution.attempt)), (run, earlier)
+            for one in earlier[: execution.attempt - 1]:
+                key = replace(execution, attempt=one.attempt).key
+                self.check_end(run, one, self.host.commands.get(key))
+                assert one.state in {State.FAILED, State.TIMEOUT}
+            self.check_end(run, execution, self.host.commands.get(execution.key))
+        for key, command in self.host.commands.items():
+            assert command.how != "running", key
+
+    def check_end(self, run, ended, command):
+        starts = command.starts if command else 0
+        how = command.how if command else None
+        expected = {
+            State.COMPLETED: how == "exited" and command.code == 0,
+            State.FAILED: (how == "exited" and ended.exit_code == command.code != 0)
+            or (starts == 0 and ended.exit_code is None),
+            State.TIMEOUT: how in {"timeout", "cancelled"},
+            State.CANCELLED: run.run_id in self.asked
+            and (how == "cancelled" or starts == 0),
+            State.MISSED: starts == 0,
+            State.SKIPPED: False,
+            State.LOST: self.was_rebooted or self.was_down,
+        }
+        assert expected[ended.state], (run, ended, command)
+
+
+def test_any_history_of_executions():
+    """At most one start an attempt; ends are final and true; nothing is left."""
+    run_state_machine_as_test(
+        Executions,
+        settings=settings(
+            max_examples=int(os.environ.get("CRONHOP_EXAMPLES", "25")),
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        ),
+    )
