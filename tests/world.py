@@ -169,11 +169,13 @@ class World:
 
     # Making things
 
-    def add_server(self, sshd=None, **changes):
+    def add_server(self, sshd=None, *, login=None, **changes):
         """Put a server on record: a real one, or one that nobody will visit."""
         number = next(self._numbers)
         secret = (
-            Secret(private_key=sshd.private_key) if sshd else Secret(password="none")
+            Secret(private_key=login or sshd.private_key)
+            if sshd
+            else Secret(password="none")
         )
         credential = self.credentials.create(
             f"key-{number}", secret, by="tester", now=self.clock()

@@ -58,11 +58,13 @@ def do(connect, units):
     def run(action, unit="app", **changes):
         spec = ServiceControl(unit=unit, action=Action(action), **changes)
         spec.check()
+        text, arguments = command(spec)
         report = runner.start(
             connection,
             Job(
                 key=f"key-{next(keys)}",
-                command=text(spec),
+                command=text,
+                arguments=arguments,
                 environment={},
                 timeout_s=60,
             ),
@@ -77,12 +79,6 @@ def do(connect, units):
         )
 
     return run
-
-
-def text(spec):
-    """The script with its arguments, for a runner that takes a text alone."""
-    script, arguments = command(spec)
-    return f"set -- {shlex.join(arguments)}\n{script}"
 
 
 def state(units, name="app.service"):
@@ -228,10 +224,11 @@ def test_a_host_without_systemctl_is_called_so(connect, tmp_path):
     """Exit code 5."""
     for program in ("setsid", "sh", "cat", "mkdir", "mv", "rm", "sleep", "id"):
         (tmp_path / program).symlink_to(shutil.which(program))
-    spec = ServiceControl(unit="a", action=Action.START)
-    hidden = text(spec).replace("/usr/bin:/bin:/usr/sbin:/sbin", "")
+    text, arguments = command(ServiceControl(unit="a", action=Action.START))
+    hidden = text.replace("/usr/bin:/bin:/usr/sbin:/sbin", "")
+    script = f"set -- {shlex.join(arguments)}\n({hidden})\necho $?"
 
-    answer = connect(tmp_path).run(f"({hidden})\necho $?".encode(), limit=1000)
+    answer = connect(tmp_path).run(script.encode(), limit=1000)
 
     assert answer.stdout == b"5\n"
     assert b"no systemctl" in answer.stderr
@@ -291,9 +288,11 @@ def test_every_shell_does_the_same(units, shell):
     systemctl.add_unit(units, "bad.service", "fails")
 
     def run(unit):
-        spec = ServiceControl(unit=unit, action=Action.START, probe=None)
+        script, arguments = command(
+            ServiceControl(unit=unit, action=Action.START, probe=None)
+        )
         done = subprocess.run(
-            [*shell.split(), "-c", text(spec)],
+            [*shell.split(), "-c", script, "sh", *arguments],
             env={"PATH": f"{units}:/usr/bin:/bin"},
             capture_output=True,
             check=False,

@@ -104,6 +104,8 @@ ch_start() {
     ch_blocks=$5 ch_kind=$6 ch_size=$7 ch_command=$8
     ch_word "$9"
     ch_user=$ch_value
+    # Who logs in as that user needs no sudo, which may not even be there.
+    [ -z "$ch_user" ] || [ "$ch_user" != "$(id -un)" ] || ch_user=
     shift 9
     ch_mask=$(umask)
     umask 077
