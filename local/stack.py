@@ -271,7 +271,7 @@ class Stack:
         """Make sure that the login in stack.json works."""
         if self._notes.exists() and self._can_log_in():
             return
-        outputs = self._outputs()
+        outputs = self.outputs()
         cognito = self.client("cognito-idp")
         pool = outputs["UserPoolId"]
         password = f"{secrets.token_urlsafe(18)}-aA1"
@@ -315,7 +315,7 @@ class Stack:
         self._notes.touch(mode=0o600)
         self._notes.write_text(json.dumps(notes, indent=2) + "\n")
 
-    def _outputs(self) -> dict[str, str]:
+    def outputs(self) -> dict[str, str]:
         stacks = self.client("cloudformation").describe_stacks(StackName=NAME)
         return {
             output["OutputKey"]: output["OutputValue"]

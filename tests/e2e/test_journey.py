@@ -16,7 +16,15 @@ import pytest
 from local.sshd import Sshd
 from local.stack import Stack
 
-TERMINAL = {"completed", "failed", "timeout", "skipped", "missed", "lost"}
+TERMINAL = {
+    "completed",
+    "failed",
+    "timeout",
+    "cancelled",
+    "skipped",
+    "missed",
+    "lost",
+}
 Create = Callable[..., dict[str, Any]]
 
 
@@ -69,7 +77,7 @@ def create(api: httpx.Client, server: dict[str, Any]) -> Iterator[Create]:
     """Makes tasks on the server, and removes them afterwards."""
     made: list[str] = []
 
-    def create(command: str, **changes: Any) -> dict[str, Any]:
+    def create(command: str | None, **changes: Any) -> dict[str, Any]:
         body = {
             "name": f"task {uuid.uuid4()}",
             "spec": {"command": command},
@@ -270,6 +278,135 @@ def test_key_is_approved_and_jump_host_kept(
     assert (steps[0]["step"], steps[0]["ok"]) == ("jump", True)
     assert api.delete(path).status_code == 409
     assert api.delete(beyond).status_code == 204
+
+
+def test_running_command_is_read_and_cancelled(
+    api: httpx.Client, create: Create, tmp_path: Path
+) -> None:
+    """Its output is there before it ends; cancelled, it ends within seconds."""
+    task = create(
+        "trap '' TERM; echo begun; sleep 300 & wait; sleep 300", kill_grace_s=1
+    )
+    run_id = api.post(f"/v1/tasks/{task['task_id']}/run", json={}).json()["run_id"]
+    server_id = task["targets"]["server_ids"][0]
+    path = f"/v1/runs/{run_id}/executions/{server_id}"
+
+    def has_begun() -> bool:
+        if api.get(path).status_code != 200:
+            return False
+        assert api.post(f"{path}/poll").status_code == 202
+        return bool(api.get(f"{path}/output").json()["data"] == "begun\n")
+
+    until(has_begun, within_s=60)
+    assert not api.get(f"{path}/output").json()["complete"]
+    asked = api.post(f"/v1/runs/{run_id}/cancel")
+    assert (asked.status_code, asked.json()["state"]) == (202, "running")
+    assert asked.json()["cancel"]["by"]
+
+    run = ended(api, run_id, within_s=40)
+    assert run["state"] == "cancelled"
+    assert run["reason"].startswith("cancelled by ")
+    assert output(api, run)["data"] == "begun\n"
+    assert api.post(f"/v1/runs/{run_id}/cancel").status_code == 409
+
+
+def test_failed_command_is_tried_again_and_told_of(
+    api: httpx.Client, create: Create, stack: Stack, tmp_path: Path
+) -> None:
+    """Each attempt is on record; one alarm comes after the last one."""
+    marks = tmp_path / "marks"
+    alarms = subscribe(stack)
+    task = create(
+        f"echo x >> {marks}; echo attempt $(wc -l < {marks}); exit 9",
+        retry={"max_attempts": 2, "interval_s": 1},
+    )
+
+    run = run_now(api, task)
+
+    assert (run["state"], run["reason"]) == ("failed", "exit code 9")
+    server_id = task["targets"]["server_ids"][0]
+    path = f"/v1/runs/{run['run_id']}/executions/{server_id}"
+    first, second = api.get(path).json()["attempts"]
+    assert (first["attempt"], first["exit_code"]) == (1, 9)
+    assert (second["attempt"], second["state"]) == (2, "failed")
+    assert output(api, run)["data"] == "attempt 2\n"
+    assert output(api, run, attempt=1)["data"] == "attempt 1\n"
+    assert marks.read_text() == "x\n" * 2
+    (alarm,) = until(
+        lambda: [one for one in alarms() if run["run_id"] in one["Message"]],
+        within_s=30,
+    )
+    assert alarm["Subject"] == f"cronhop: failed: {task['name']}"
+
+
+def subscribe(stack: Stack) -> Callable[[], list[dict[str, Any]]]:
+    """Have alarms come to a queue; return what looks for more of them."""
+    sqs = stack.client("sqs")
+    found: list[dict[str, Any]] = []
+    url = sqs.create_queue(QueueName=f"alarms-{uuid.uuid4()}")["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    queue, topic = (
+        attributes["Attributes"]["QueueArn"],
+        stack.outputs()["AlarmTopicArn"],
+    )
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    stack.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
+
+    def look() -> list[dict[str, Any]]:
+        messages = sqs.receive_message(QueueUrl=url).get("Messages", [])
+        found.extend(json.loads(message["Body"]) for message in messages)
+        return found
+
+    return look
+
+
+def test_limit_of_a_server_lets_others_wait(
+    api: httpx.Client, server: dict[str, Any], create: Create, tmp_path: Path
+) -> None:
+    """Of two commands on a server that takes one, the second begins after the first."""
+    path = f"/v1/servers/{server['server_id']}"
+    assert api.patch(path, json={"max_concurrency": 1}).status_code == 200
+    gate = tmp_path / "gate"
+    tasks = [create(f"until [ -e {gate} ]; do sleep 0.1; done"), create("true")]
+    first, second = (
+        api.post(f"/v1/tasks/{task['task_id']}/run", json={}).json()["run_id"]
+        for task in tasks
+    )
+
+    def busy() -> list[str]:
+        shown = [api.get(f"/v1/runs/{run_id}").json() for run_id in (first, second)]
+        return [run["run_id"] for run in shown if run["reason"] == "server busy"]
+
+    until(busy, within_s=60)
+    gate.touch()
+    for run_id in (first, second):
+        assert ended(api, run_id, within_s=120)["state"] == "completed"
+
+
+def test_file_arrives(api: httpx.Client, create: Create, tmp_path: Path) -> None:
+    """A file of the task's own text is on the server, with its mode."""
+    path = tmp_path / "app.conf"
+    spec = {
+        "direction": "upload",
+        "path": str(path),
+        "content": "x = 1\n",
+        "mode": "0600",
+    }
+
+    run = run_now(api, create(None, kind="file_transfer", spec=spec))
+
+    assert run["state"] == "completed", run
+    assert path.read_text() == "x = 1\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert str(path) in output(api, run)["data"]
 
 
 def test_token_of_another_pool_is_refused(stack: Stack, api: httpx.Client) -> None:
