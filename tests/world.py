@@ -108,9 +108,9 @@ class World:
             CreateBucketConfiguration={"LocationConstraint": REGION},
         )
         sqs = boto3.client("sqs", region_name=REGION)
-        dynamodb = boto3.client("dynamodb", region_name=REGION)
+        self._dynamodb = boto3.client("dynamodb", region_name=REGION)
         for table in tables(PREFIX):
-            dynamodb.create_table(**table)
+            self._dynamodb.create_table(**table)
         environ.update(
             AWS_REGION=REGION,
             CRONHOP_TABLE_PREFIX=PREFIX,
@@ -287,7 +287,7 @@ class World:
 
     def all_runs(self):
         """Return every row of the ledger, oldest first."""
-        items = self._scan("runs")
+        items = self.rows("runs")
         return [runs.get(key) for key in sorted(item["run_id"]["S"] for item in items)]
 
     def only_execution(self, run):
@@ -324,14 +324,14 @@ class World:
     def dump(self):
         """Return everything the tables and the queue hold, as one text."""
         nouns = ("servers", "tasks", "task_versions", "runs", "executions")
-        rows = [self._scan(noun) for noun in (*nouns, "credentials", "audit")]
+        rows = [self.rows(noun) for noun in (*nouns, "credentials", "audit")]
         queue = sqs_backends[ACCOUNT][REGION].queues["test-queue"]
         bodies = [message.body for message in queue._messages]
         return json.dumps([rows, bodies], default=str)
 
-    def _scan(self, noun):
-        client = boto3.client("dynamodb", region_name=REGION)
-        return client.scan(TableName=PREFIX + noun)["Items"]
+    def rows(self, noun):
+        """Return the items of a table, as DynamoDB has them."""
+        return self._dynamodb.scan(TableName=PREFIX + noun)["Items"]
 
 
 def _sent(message):

@@ -1,5 +1,7 @@
 """Runs that could stay open, or end wrongly: each ends as its command did."""
 
+import os
+import signal
 import time
 from dataclasses import fields, replace
 from datetime import timedelta
@@ -592,3 +594,45 @@ def test_lost_answer_of_a_removal_is_no_error(world):
 
     assert lost
     assert world.secrets.get(replaced.secret_id).password == "new"
+
+
+def test_stuck_supervisor_holds_no_run_open(world, server, sshd, gate, impatient):
+    """Past timeout and grace a visit ends what the host does not."""
+    task = world.add_task(server, command=waiting(gate), timeout_s=3600)
+    run = run_now(world, task)
+    world.deliver()
+    guard = sshd.home / ".cronhop" / world.only_execution(run).key
+    wait_until(lambda: [*guard.glob("run.*")])
+    (state,) = guard.glob("run.*")
+    os.kill(int(state.name.split(".")[1]), signal.SIGSTOP)
+    world.clock.move(seconds=3600 + 2 + 61)
+
+    ended = world.settle(run.run_id, minutes=10)
+
+    assert (ended.state, ended.reason) == (State.TIMEOUT, "ended by its timeout")
+    assert world.only_execution(ended).next_poll is None
+
+
+def test_old_guards_are_swept(world, server, sshd):
+    """A day after its end a guard may go, by our record, not by the host's word."""
+    first = world.settle(run_now(world, world.add_task(server)).run_id)
+    spool = sshd.home / ".cronhop"
+    old = spool / world.only_execution(first).key
+    foreign = spool / "01KT1A29V00000000000000000-01KT1A29V00000000000000000-1"
+    foreign.mkdir(mode=0o500)
+    young = spool / f"{first.run_id}-{server.server_id}-9"
+    young.mkdir(mode=0o500)
+    for guard in (old, foreign):
+        os.utime(guard, (1, 1))  # the host's clock says it is old
+    world.settle(run_now(world, world.add_task(server)).run_id)
+    assert old.exists()  # our record says it is not
+    world.clock.move(days=2)
+    second = world.settle(run_now(world, world.add_task(server)).run_id)
+
+    assert not old.exists()
+    assert foreign.exists()  # nothing is known of it, and it may be another's
+    assert young.exists()  # emptied a moment ago
+    assert (spool / world.only_execution(second).key).exists()
+    world.clock.move(days=100)
+    world.settle(run_now(world, world.add_task(server)).run_id)
+    assert not foreign.exists()
