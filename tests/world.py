@@ -27,6 +27,7 @@ from cronhop.domain.task import (
     TaskDefinition,
     TaskKind,
 )
+from cronhop.services.alarms import Alarms
 from cronhop.services.check import Checker
 from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
@@ -147,7 +148,8 @@ class World:
             sleep=self.clock.sleep,
         )
         self.credentials = Credentials(secrets=self.secrets)
-        self.checker = Checker(secrets=self.secrets, now=self.clock)
+        alarms = Alarms(self.topic, now=self.clock)
+        self.checker = Checker(secrets=self.secrets, alarms=alarms, now=self.clock)
         self.servers = Servers(
             queue=self.queue, allowed_networks=self.settings.allowed_networks
         )

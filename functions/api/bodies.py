@@ -18,7 +18,7 @@ from pydantic import (
 
 from cronhop.domain.credential import Secret
 from cronhop.domain.private_key import MAX_CHARACTERS
-from cronhop.domain.retry import Retry
+from cronhop.domain.retry import MAX_INTERVAL_S, Retry
 from cronhop.domain.run import State
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import MAX_HOST_KEYS, ServerDefinition, ServerStatus
@@ -225,7 +225,7 @@ class RetryBody(StrictBody):
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 1
     interval_s: Annotated[int, Field(ge=1, le=DAY_S)] = 30
     backoff: Annotated[float, Field(ge=1, le=10)] = 2.0
-    max_interval_s: Annotated[int, Field(ge=1, le=DAY_S)] = 3600
+    max_interval_s: Annotated[int, Field(ge=1, le=DAY_S)] | None = None
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
     on: Annotated[list[Literal["failed", "timeout"]], Field(min_length=1)] = [
         "failed",
@@ -236,12 +236,17 @@ class RetryBody(StrictBody):
     ] = []
 
     def retry(self) -> Retry:
-        """Return what was sent."""
+        """Return what was sent. Raises Invalid."""
+        longest = self.max_interval_s or max(self.interval_s, MAX_INTERVAL_S)
+        if longest < self.interval_s:
+            raise Invalid("retry.max_interval_s", "it is less than interval_s")
+        if self.exit_codes and "failed" not in self.on:
+            raise Invalid("retry.exit_codes", "they are those of failed, not in on")
         return Retry(
             max_attempts=self.max_attempts,
             interval_s=self.interval_s,
             backoff=self.backoff,
-            max_interval_s=self.max_interval_s,
+            max_interval_s=longest,
             jitter=self.jitter,
             on=tuple(State(state) for state in dict.fromkeys(self.on)),
             exit_codes=tuple(sorted(set(self.exit_codes))),

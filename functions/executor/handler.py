@@ -18,6 +18,7 @@ from cronhop.aws.topic import Topic
 from cronhop.domain.message import Message, MessageKind, Probe, read
 from cronhop.domain.run import Run
 from cronhop.observe import log
+from cronhop.services.alarms import Alarms
 from cronhop.services.check import Checker
 from cronhop.services.execute import Executor
 from cronhop.services.visit import Invocation
@@ -128,14 +129,16 @@ def _executor() -> tuple[Executor, Checker, Settings]:
     session = Session(settings)
     connection.connect(settings, session.botocore)
     secrets = Secrets(session.client("secretsmanager"), settings)
+    topic = Topic(session.client("sns"), settings.topic_arn)
     executor = Executor(
         Queue(session.client("sqs"), settings.queue_url),
         secrets,
         OutputBucket(session.client("s3"), settings.bucket),
         Files(session.client("s3"), settings.transfer_bucket),
-        Topic(session.client("sns"), settings.topic_arn),
+        topic,
         now=lambda: datetime.now(UTC),
         sleep=time.sleep,
     )
-    checker = Checker(secrets=secrets, now=lambda: datetime.now(UTC))
+    alarms = Alarms(topic, now=lambda: datetime.now(UTC))
+    checker = Checker(secrets=secrets, alarms=alarms, now=lambda: datetime.now(UTC))
     return executor, checker, settings

@@ -922,6 +922,8 @@ def test_unknown_run_is_404(api, world, what):
         ({"retry": {"exit_codes": [0]}}, "retry.exit_codes.0"),
         ({"retry": {"exit_codes": [256]}}, "retry.exit_codes.0"),
         ({"retry": {"attempts": 3}}, "retry.attempts"),
+        ({"retry": {"interval_s": 60, "max_interval_s": 30}}, "retry.max_interval_s"),
+        ({"retry": {"on": ["timeout"], "exit_codes": [1]}}, "retry.exit_codes"),
         ({"output_cap_bytes": 1000}, "output_cap_bytes"),
         ({"lost_after_s": 1}, "lost_after_s"),
         ({"spec": {"command": "x", "workdir": "relative"}}, "spec.workdir"),
@@ -944,7 +946,7 @@ def test_bad_execution_policy_is_refused(api, server, change, field):
 
 def test_execution_policy_comes_back_as_sent(api, server):
     """What a task says of attempts and output is shown, and patched by parts."""
-    retry = {"max_attempts": 3, "interval_s": 10, "on": ["timeout"], "exit_codes": [75]}
+    retry = {"max_attempts": 3, "interval_s": 10, "on": ["failed"], "exit_codes": [75]}
     made = api("POST", "/v1/tasks", task_body(server, retry=retry, lost_after_s=600))
     path = f"/v1/tasks/{made.body['task_id']}"
 

@@ -52,6 +52,13 @@ def started(world, server, marks, command="sleep 300", **changes):
     return run
 
 
+def raising(error):
+    def call(*args, **kwargs):
+        raise error
+
+    return call
+
+
 def starts(marks):
     return marks.read_text().count("x") if marks.exists() else 0
 
@@ -69,6 +76,7 @@ def test_before_it_begins(world, server, marks):
     )
     world.deliver()
     assert starts(marks) == 0
+    world.clock.move(seconds=1)
     with pytest.raises(Conflict):
         cancel(world, run)
 
@@ -78,11 +86,8 @@ def test_between_gate_and_claim(world, server, marks, monkeypatch):
     run = run_now(world, world.add_task(server, command=f"echo x >> {marks}"))
     ((start, _),) = world.messages()
 
-    def claim(*args, **kwargs):
-        raise Killed
-
     with monkeypatch.context() as patch:
-        patch.setattr(executions, "claim", claim)
+        patch.setattr(executions, "claim", raising(Killed))
         with pytest.raises(Killed):
             world.handle(start)
     assert cancel(world, run).state is State.RUNNING
@@ -94,6 +99,26 @@ def test_between_gate_and_claim(world, server, marks, monkeypatch):
     assert world.only_execution(run).state is State.CANCELLED
     assert starts(marks) == 0
     assert tasks.get(run.task_id).active_run is None
+
+
+def test_death_behind_the_mark(world, server, marks, monkeypatch):
+    """The executor died when the row was cancelled, and its run was not yet."""
+    run = run_now(world, world.add_task(server, command=f"echo x >> {marks}"))
+    ((start, _),) = world.messages()
+    with monkeypatch.context() as patch:
+        patch.setattr(executions, "claim", raising(Killed))
+        with pytest.raises(Killed):
+            world.handle(start)
+    cancel(world, run)
+    with monkeypatch.context() as patch:
+        patch.setattr(executions, "claim", raising(Killed))
+        with pytest.raises(Killed):
+            world.deliver()
+    assert world.only_execution(run).state is State.CANCELLED
+    assert runs.get(run.run_id).state is State.RUNNING
+
+    assert world.settle(run.run_id).state is State.CANCELLED
+    assert starts(marks) == 0
 
 
 def test_before_its_script_arrives(world, server, marks, monkeypatch):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cronhop.domain.run import Outcome, State
 
+MAX_INTERVAL_S = 3600  # unless the task says else
 RETRIED = (State.FAILED, State.TIMEOUT)  # what may be asked for
 
 
@@ -28,7 +29,7 @@ class Retry:
     max_attempts: int = 1
     interval_s: int = 30
     backoff: float = 2.0
-    max_interval_s: int = 3600
+    max_interval_s: int = MAX_INTERVAL_S
     jitter: float = 0.0
     on: tuple[State, ...] = RETRIED
     exit_codes: tuple[int, ...] = ()

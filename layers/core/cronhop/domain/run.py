@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -140,6 +141,9 @@ class Execution:
     | lease_until | until when only the owner may touch the host              |
     | next_poll   | when the tick sends somebody; None when all is settled    |
     | first_visit | the first owner who may have started the command          |
+    | first_at    | and when it claimed                                       |
+    | held_since  | when its end was seen, but not all of its output was had  |
+    | secret_ids  | of the credentials that it was started with, by variable  |
     | polls       | visits that found the command running                     |
     | seen_at     | when the host last said anything of the command           |
     | uncollected | it has ended, and output of it is still on the host       |
@@ -156,6 +160,9 @@ class Execution:
     first_visit: str | None
     polls: int
     due_at: datetime | None = None
+    first_at: datetime | None = None
+    held_since: datetime | None = None
+    secret_ids: Mapping[str, str] | None = None
     cancel_by: str | None = None
     seen_at: datetime | None = None
     uncollected: bool = False
@@ -168,24 +175,11 @@ class Execution:
     @property
     def key(self) -> str:
         """The attempt's own name, on the host and in the bucket."""
-        return f"{self.run_id}-{self.server_id}-{self.attempt}"
+        return self.key_of(self.attempt)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One start of the command that was followed by another.
-
-    Its fields are those of the execution as it ended with this attempt.
-    """
-
-    attempt: int
-    state: State
-    reason: str | None
-    exit_code: int | None
-    started_at: datetime | None
-    finished_at: datetime | None
-    stdout: StreamRecord | None
-    stderr: StreamRecord | None
+    def key_of(self, attempt: int) -> str:
+        """Return the name of one of its attempts."""
+        return f"{self.run_id}-{self.server_id}-{attempt}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,3 +207,34 @@ class Outcome:
     def streams(self) -> tuple[StreamRecord, StreamRecord] | None:
         """What is kept of stdout and stderr, None if nothing is known of them."""
         return (self.stdout, self.stderr) if self.stdout and self.stderr else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One start of the command that was followed by another.
+
+    Its fields are those of the execution as it ended with this attempt.
+    """
+
+    attempt: int
+    state: State
+    reason: str | None
+    exit_code: int | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    stdout: StreamRecord | None
+    stderr: StreamRecord | None
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended."""
+        return Outcome(
+            state=self.state,
+            reason=self.reason,
+            exit_code=self.exit_code,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            stdout=self.stdout,
+            stderr=self.stderr,
+            is_attempt=True,
+        )

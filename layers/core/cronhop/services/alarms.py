@@ -13,6 +13,8 @@ from cronhop.observe import log
 from cronhop.store import runs, servers, tasks
 
 AGAIN = timedelta(minutes=2)  # should whoever raises an alarm die of it
+SELDOM = timedelta(hours=6)
+GIVE_UP_AFTER = timedelta(days=7)
 
 
 class Alarms:
@@ -27,29 +29,46 @@ class Alarms:
 
         Its row is looked after until then. Of several who come at once one raises
         it; it comes twice only if that one dies before it can say that it has.
+        While SNS does not take it, it is tried less and less often, for a week.
         """
         if not run.state.is_terminal or run.check_at is None:
             return
-        if not runs.move_check(run.run_id, old=run.check_at, new=self._now() + AGAIN):
+        now = self._now()
+        since = now - (run.finished_at or now)
+        again = now + min(max(since, AGAIN), SELDOM)
+        if not runs.tell(run.run_id, now=now, again=again):
             return
-        if not run.state.is_alarming or self._topic.publish(*_words(run)):
+        if (
+            not run.state.is_alarming
+            or self._topic.publish(*_words(run))
+            or since > GIVE_UP_AFTER
+        ):
             runs.told(run.run_id)
 
     def of_host_key(self, server: Server, seen: str) -> None:
-        """Raise the alarm of a host that shows another key, once for each key.
+        """Put a host that shows another key under alert, and raise the alarm of it.
 
         Commands are kept from the server until somebody approves the key, or a
-        check sees a pinned one again.
+        check sees a pinned one again. The alarm is raised once for each key.
         """
-        if not servers.alert_host_key(server, seen=seen, now=self._now()):
+        if servers.alert_host_key(server, seen=seen, now=self._now()):
+            log.warning(
+                "A host shows another key",
+                action="host_key_changed",
+                server_id=server.server_id,
+                seen=seen,
+            )
+        self.of_alert(server.server_id)
+
+    def of_alert(self, server_id: str) -> None:
+        """Raise the alarm of a server's alert, if nobody has yet."""
+        server = servers.get(server_id)
+        if server is None or server.host_key_alert is None:
             return
-        log.warning(
-            "A host shows another key",
-            action="host_key_changed",
-            server_id=server.server_id,
-            seen=seen,
-        )
-        self._topic.publish(
+        seen = server.host_key_alert.seen
+        if not servers.tell_alert(server_id, seen=seen):
+            return
+        is_told = self._topic.publish(
             f"cronhop: host key changed: {server.name}",
             f"{server.name} ({server.host}) shows a host key that is not pinned:\n\n"
             f"seen:     {seen}\n"
@@ -57,6 +76,8 @@ class Alarms:
             "Nothing was sent to it, and no command is started on it until the key\n"
             "is approved, or a check of the server sees a pinned one.\n",
         )
+        if not is_told:
+            servers.untell_alert(server_id, seen=seen)
 
 
 def _words(run: Run) -> tuple[str, str]:

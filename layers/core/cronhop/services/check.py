@@ -20,7 +20,7 @@ from cronhop.errors import (
     SecretUnavailable,
     Unreachable,
 )
-from cronhop.observe import log
+from cronhop.services.alarms import Alarms
 from cronhop.services.credentials import secret_of
 from cronhop.ssh import probe as host
 from cronhop.ssh.connection import Connection, Connections
@@ -42,6 +42,7 @@ class Checker:
     """
 
     secrets: Secrets
+    alarms: Alarms
     now: Callable[[], datetime]
 
     def check(
@@ -156,13 +157,7 @@ class Checker:
         whose = server
         if visit.jump and refused.server_id == visit.jump[0].server_id:
             whose = visit.jump[0]
-        if servers.alert_host_key(whose, seen=refused.seen, now=self.now()):
-            log.warning(
-                "A host shows another key",
-                action="host_key_changed",
-                server_id=whose.server_id,
-                seen=refused.seen,
-            )
+        self.alarms.of_host_key(whose, refused.seen)
 
 
 @dataclass(kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from cronhop.domain.run import Chunk, Execution, Stream, StreamRecord
 from cronhop.domain.task import TaskDefinition
 from cronhop.errors import OutputUnavailable, RemoteError, SecretUnavailable
 from cronhop.observe import log
-from cronhop.services.passwords import Passwords
+from cronhop.services.passwords import Environment, Passwords
 from cronhop.services.visit import Visit
 from cronhop.ssh import runner
 from cronhop.ssh.connection import Connection
@@ -53,7 +53,7 @@ class Collector:
         report: Report,
         connection: Connection,
         *,
-        environment: Mapping[str, str] | None,
+        environment: Environment | None,
         now: datetime,
     ) -> Collected:
         """Keep the output, or nothing of it if its secrets are not known any more.
@@ -62,10 +62,10 @@ class Collector:
         one did has those of the time; a credential that was replaced since then
         may stand in the output with a value that nobody can mask.
         """
-        values = environment
-        if environment is None or not report.started_here:
+        values = environment.values if environment else None
+        if values is None or not report.started_here:
             try:
-                values = self.passwords.since(visit.run, definition)
+                values = self.passwords.since(visit.execution, definition)
             except SecretUnavailable:
                 return later(visit.execution, report)
         if values is None:
@@ -100,12 +100,13 @@ def collect(
     visit to visit. If host or bucket fail meanwhile, what was kept by then is
     returned.
     """
-    has_ended = report.state is RemoteState.EXITED
+    has_ended = report.state in {RemoteState.EXITED, RemoteState.LOST}
+    has_heads = report.state is RemoteState.EXITED
     sources = _sources(execution, report)
     inline = {
         source.stream: mask(source.head[: source.total], secrets)
         for source in sources
-        if has_ended and source.total <= INLINE_BYTES
+        if has_heads and source.total <= INLINE_BYTES
     }
     if any(inline.values()):
         attempts.keep_output(
@@ -124,8 +125,8 @@ def collect(
         else:
             reader = _Reader(connection, execution.key, source, secrets)
             pieces = list(reader.pieces(cap_bytes, has_ended=has_ended))
-            record = _in_bucket(reader, pieces, bucket)
-            complete = complete and len(record.chunks) == len(pieces)
+            record, is_whole = _in_bucket(reader, pieces, bucket)
+            complete = complete and is_whole
         records[source.stream] = record
     return Collected(
         stdout=records[Stream.STDOUT],
@@ -146,26 +147,36 @@ def withheld(execution: Execution, report: Report) -> Collected:
 
 def later(execution: Execution, report: Report) -> Collected:
     """Return the record of output of which nothing more can be kept just now."""
-    return Collected(
-        stdout=execution.stdout or _nothing_of(report.stdout_bytes),
-        stderr=execution.stderr or _nothing_of(report.stderr_bytes),
-        complete=False,
+    stdout, stderr = (
+        StreamRecord(
+            total_bytes=max(source.total, _total(source.earlier)),
+            chunks=source.earlier.chunks if source.earlier else (),
+            inline=source.total == 0 and not _total(source.earlier),
+        )
+        for source in _sources(execution, report)
     )
+    return Collected(stdout=stdout, stderr=stderr, complete=False)
 
 
-def _nothing_of(total: int) -> StreamRecord:
-    return StreamRecord(total_bytes=total, inline=total == 0)
+def _total(record: StreamRecord | None) -> int:
+    return record.total_bytes if record else 0
 
 
 def _in_bucket(
     reader: _Reader, pieces: Sequence[Chunk], bucket: OutputBucket
-) -> StreamRecord:
-    """Bring pieces into the bucket, as far as host and bucket let us."""
+) -> tuple[StreamRecord, bool]:
+    """Bring pieces into the bucket; False if host or bucket failed meanwhile.
+
+    What was there before and has not been replaced by then stays.
+    """
     source = reader.source
+    before = source.earlier.chunks if source.earlier else ()
+    if not source.kept and before:
+        return replace(reader.record(before), total_bytes=_total(source.earlier)), True
     chunks: list[Chunk] = []
     try:
         for piece in pieces:
-            if source.earlier and piece in source.earlier.chunks:
+            if piece in before:
                 chunks.append(piece)
                 continue
             data = reader.read(piece)
@@ -180,7 +191,10 @@ def _in_bucket(
             execution=reader.key,
             why=str(exc),
         )
-    return StreamRecord(total_bytes=source.total, chunks=tuple(chunks))
+        end = chunks[-1].end if chunks else 0
+        rest = [chunk for chunk in before if chunk.first >= end]
+        return reader.record([*chunks, *rest]), False
+    return reader.record(chunks), True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +273,10 @@ class _Reader:
                 last = min(end, most)
                 for start in range(max(first, least), last, CHUNK_BYTES):
                     yield Chunk(first=start, end=min(start + CHUNK_BYTES, last))
+
+    def record(self, chunks: Sequence[Chunk]) -> StreamRecord:
+        """Return the record of the stream with these chunks."""
+        return StreamRecord(total_bytes=self.source.total, chunks=tuple(chunks))
 
     def read(self, piece: Chunk) -> bytes:
         """Return the bytes of a piece, masked; fewer if there are no more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
@@ -26,8 +26,8 @@ from cronhop.errors import (
 from cronhop.services import places
 from cronhop.services.alarms import Alarms
 from cronhop.services.collect import INLINE_BYTES, Collector
-from cronhop.services.finish import POLL_MAX_S, POLL_MIN_S, Finisher
-from cronhop.services.passwords import Passwords
+from cronhop.services.finish import LOOKS, POLL_MAX_S, POLL_MIN_S, Finisher
+from cronhop.services.passwords import Environment, Passwords
 from cronhop.services.transfer import Transfers
 from cronhop.services.visit import Visit
 from cronhop.ssh import runner, service
@@ -61,7 +61,7 @@ class _Plan:
     """
 
     verb: _Verb
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Environment | None = None
     refusal: Refusal | None = None
 
 
@@ -186,6 +186,7 @@ class Commands:
         if why_not := server.status.why_not:
             return Refusal(state=State.SKIPPED, reason=why_not)
         if alert := server.host_key_alert:
+            self._alarms.of_alert(server.server_id)
             return Refusal(state=State.FAILED, reason=alert.why_not)
         due = visit.execution.due_at or visit.run.due
         if due + timedelta(seconds=definition.start_deadline_s) >= self._now():
@@ -235,7 +236,8 @@ class Commands:
             return runner.attach(
                 connection, key, wait_s=wait_s, inline_bytes=INLINE_BYTES
             )
-        job = _job(key, definition, plan.environment)
+        environment = plan.environment.values if plan.environment else {}
+        job = _job(key, definition, environment)
         visit.has_sent = True
         return runner.start(connection, job, wait_s=wait_s, inline_bytes=INLINE_BYTES)
 
@@ -261,24 +263,28 @@ class Commands:
         connection: Connection,
     ) -> None:
         """Record what was found: an end, or when to look again."""
+        visit.answered = True
         if report.cancelled or report.state is RemoteState.ABSENT:
             # Perhaps by somebody's wish that is younger than this visit.
             visit.run = runs.get(visit.run.run_id) or visit.run
         match report.state:
-            case RemoteState.EXITED:
-                self._exited(visit, definition, plan, report, connection)
-            case RemoteState.LOST:
-                lost = Outcome(state=State.LOST, reason=report.reason)
-                self._finisher.finish(visit, lost)
+            case RemoteState.EXITED | RemoteState.LOST:
+                self._ended(visit, definition, plan, report, connection)
             case RemoteState.ABSENT:
                 self._finisher.finish(visit, _absent(visit, plan))
-            case _ if plan.verb is _Verb.STOP:
+            case _ if plan.verb is _Verb.STOP and self._is_hopeless(visit, definition):
                 stuck = "its timeout is over, and the host cannot end it"
                 self._finisher.finish(visit, Outcome(state=State.LOST, reason=stuck))
             case _:
                 self._come_back(visit, definition, plan, report, connection)
 
-    def _exited(
+    def _is_hopeless(self, visit: Visit, definition: TaskDefinition) -> bool:
+        """Return whether the host has had time enough to end what it was told to."""
+        whole = timedelta(seconds=definition.timeout_s + 2 * definition.kill_grace_s)
+        began = visit.execution.started_at or self._now()
+        return self._now() - began > whole + 2 * STUCK
+
+    def _ended(
         self,
         visit: Visit,
         definition: TaskDefinition,
@@ -293,18 +299,22 @@ class Commands:
             definition,
             report,
             connection,
-            environment=plan.environment if plan.verb is _Verb.START else None,
+            environment=plan.environment,
             now=now,
         )
         outcome = replace(
-            _ended(visit, report, collected.note),
-            started_at=started_at,
-            finished_at=started_at + timedelta(seconds=report.duration_s or 0),
+            _outcome(visit, report, collected.note),
             stdout=collected.stdout,
             stderr=collected.stderr,
-            is_attempt=True,
             uncollected=not collected.complete,
         )
+        if report.state is RemoteState.EXITED:
+            outcome = replace(
+                outcome,
+                started_at=started_at,
+                finished_at=started_at + timedelta(seconds=report.duration_s or 0),
+                is_attempt=True,
+            )
         self._finisher.finish(visit, outcome, connection)
 
     def _come_back(
@@ -324,7 +334,7 @@ class Commands:
             definition,
             report,
             connection,
-            environment=plan.environment if plan.verb is _Verb.START else None,
+            environment=plan.environment,
             now=now,
         )
         is_first = execution.polls < len(FIRST_POLLS_S) and message.hops < MAX_HOPS
@@ -342,7 +352,8 @@ class Commands:
         elif visit.cancel_by:
             delay_s = POLL_MIN_S
         else:
-            delay_s = min(max((report.age_s or 0) / 10, POLL_MIN_S), POLL_MAX_S)
+            most = min(POLL_MAX_S, definition.lost_after_s / LOOKS)
+            delay_s = min(max((report.age_s or 0) / 10, POLL_MIN_S), most)
         executions.give_back(
             execution,
             now=now,
@@ -352,6 +363,9 @@ class Commands:
             started_at=started_at,
             seen_at=now,
             is_extra=message.live,
+            secret_ids=plan.environment.secret_ids
+            if plan.environment and report.started_here
+            else None,
             streams=(collected.stdout, collected.stderr),
         )
         if run.reason:
@@ -390,9 +404,11 @@ def _since(report: Report, now: datetime) -> datetime:
     return now - timedelta(seconds=report.age_s or 0)
 
 
-def _ended(visit: Visit, report: Report, note: str | None) -> Outcome:
+def _outcome(visit: Visit, report: Report, note: str | None) -> Outcome:
     """Return how the command ended, without its output; `note` is on that."""
-    if report.cancelled and visit.cancel_by:
+    if report.state is RemoteState.LOST:
+        state, reason = State.LOST, report.reason
+    elif report.cancelled and visit.cancel_by:
         state, reason = State.CANCELLED, f"cancelled by {visit.cancel_by}"
     elif report.timed_out or report.cancelled:
         # Cancelled on the host, but by nobody: it had not ended it in time.
@@ -433,4 +449,6 @@ def _absent(visit: Visit, plan: _Plan) -> Outcome:
         return Outcome(state=State.LOST, reason="its directory is gone from the host")
     if visit.cancel_by:
         return _cancelled(visit)
-    return Outcome(state=State.LOST, reason="its start was forbidden on the host")
+    reason = visit.execution.reason or "it was refused"
+    never = f"{reason}; its start was forbidden on the host meanwhile"
+    return Outcome(state=State.FAILED, reason=never)

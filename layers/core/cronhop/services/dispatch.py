@@ -85,7 +85,7 @@ class Dispatcher:
         """Send every slot due by now + the look-ahead, and return what was done.
 
         1. due tasks, oldest first: intent, send, advance
-        2. executions to poll and open runs to check: send, move on
+        2. runs to check and executions to poll: send, move on
 
         Stops at `stop_at`; the next tick goes on with the oldest.
         """
@@ -100,12 +100,14 @@ class Dispatcher:
         due = self._merged(tasks.due, until)
         for batch in self._in_time(due, stop_at, report):
             self._dispatch([task_id for _, task_id in batch], present, report)
+        # Checks first, as they are few; but neither may starve the other.
+        half = (self._monotonic() + stop_at) / 2
+        checks = self._merged(runs.to_check, until)
+        for to_check in self._in_time(checks, half, report):
+            self._send_checks(to_check, present, report)
         polls = self._merged(executions.to_poll, until)
         for to_poll in self._in_time(polls, stop_at, report):
             self._send_polls(to_poll, present, report)
-        checks = self._merged(runs.to_check, until)
-        for to_check in self._in_time(checks, stop_at, report):
-            self._send_checks(to_check, present, report)
         return report
 
     def due(self, now: datetime, *, limit: int = 100) -> list[tuple[str, datetime]]:

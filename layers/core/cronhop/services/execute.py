@@ -20,10 +20,11 @@ from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.topic import Topic
 from cronhop.domain.message import MAX_HOPS, Message, MessageKind
-from cronhop.domain.run import Run, State
+from cronhop.domain.run import Execution, Run, State
 from cronhop.errors import RemoteError, SecretMissing, SecretUnavailable
 from cronhop.observe import log
 from cronhop.services.alarms import Alarms
+from cronhop.services.cleanup import Cleanup
 from cronhop.services.collect import Collector
 from cronhop.services.commands import Commands
 from cronhop.services.finish import Finisher, tell
@@ -60,7 +61,8 @@ class Executor:
         self._queue = queue
         self._now = now
         self._sleep = sleep
-        self._finisher = Finisher(queue, passwords, collector, now=now)
+        cleanup = Cleanup(collector, now=now)
+        self._finisher = Finisher(queue, passwords, cleanup, now=now)
         self._alarms = Alarms(topic, now=now)
         transfers = Transfers(files, passwords, self._finisher, now=now)
         self._commands = Commands(
@@ -121,7 +123,7 @@ class Executor:
         2. visit: start or attach
         3. finish, or give the lease back with the time of the next poll
 
-        Returns the visit if there was nothing to do or somebody else is there.
+        Returns the visit, None if there is nothing to visit.
         """
         if server_id not in run.targets:
             log.warning("Not a target", action="target_unknown", run_id=run.run_id)
@@ -143,6 +145,7 @@ class Executor:
             message=message,
             invocation=invocation,
             definition=tasks.get_version(run.task_id, run.task_version or 0),
+            is_held=execution is not None,
         )
         if present.state.is_terminal:
             # Output is fetched by who has the lease, the rest may be done twice.
@@ -157,7 +160,7 @@ class Executor:
             # Whatever it was: the next visit must not take it for a start.
             self._finisher.put_off(visit, "an error of ours, see the executor's log")
             raise
-        return None
+        return visit
 
     def _cancel(self, run: Run, message: Message, invocation: Invocation) -> None:
         """Let everything end that the run has under way.
@@ -166,25 +169,32 @@ class Executor:
         2. the host ends the command, whoever has the lease
         3. again in some seconds, while it is not over; then by the tick
         """
+        answered = False
         for server_id in run.targets:
+            present = executions.get(run.run_id, server_id)
+            if message.kind is MessageKind.CHECK and _is_told(present):
+                continue  # its polls take it from here
             executions.ask_cancel(
                 run.run_id, server_id, by=run.cancel_by or "", now=self._now()
             )
             visit = self._execute(run, server_id, message, invocation)
             if visit is None:
                 continue
-            if visit.execution.state.is_terminal:
+            if visit.is_held:
+                answered |= visit.answered
+            elif visit.execution.state.is_terminal:
                 self._finisher.follow(visit, visit.execution, self._now())
-            elif visit.execution.first_visit:
-                self._cancel_beside(visit)
+            elif visit.execution.first_visit and not visit.is_transfer:
+                answered |= self._cancel_beside(visit)
+        # A host that does not answer is left to the polls, which come less often.
+        if not answered or message.kind is not MessageKind.CANCEL:
+            return
         ended = runs.get(run.run_id)
         if ended and not ended.state.is_terminal and message.hops < MAX_HOPS:
-            again = replace(
-                message, kind=MessageKind.CANCEL, server_id=None, hops=message.hops + 1
-            )
+            again = replace(message, hops=message.hops + 1)
             self._queue.send([(again, CANCEL_AGAIN_S)])
 
-    def _cancel_beside(self, visit: Visit) -> None:
+    def _cancel_beside(self, visit: Visit) -> bool:
         try:
             self._commands.cancel_beside(visit)
         except (RemoteError, SecretMissing, SecretUnavailable) as exc:
@@ -195,3 +205,14 @@ class Executor:
                 execution=visit.execution.key,
                 why=str(exc),
             )
+            return False
+        return True
+
+
+def _is_told(execution: Execution | None) -> bool:
+    """Return whether the execution is marked to end, and will be visited again."""
+    return (
+        execution is not None
+        and execution.cancel_by is not None
+        and execution.next_poll is not None
+    )

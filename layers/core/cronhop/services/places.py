@@ -7,6 +7,8 @@ what died without freeing its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cronhop.domain.run import Execution
 from cronhop.domain.server import Server
 from cronhop.observe import log
@@ -33,21 +35,20 @@ def take(server: Server, execution: Execution) -> bool:
     return False
 
 
-def free(server: Server | None, execution: Execution) -> str | None:
-    """Ensure that the attempt has no place; return the run whose turn it is.
-
-    None if nobody waits.
-    """
+def free(
+    server: Server | None, execution: Execution, call: Callable[[str], None]
+) -> None:
+    """Ensure that the attempt has no place, and call the run whose turn it is."""
     if server is None or (server.max_concurrency is None and not server.active):
-        return None
+        return
     store.free(server.server_id, places=[_place(execution)], waiters=[execution.run_id])
     present = servers.get(server.server_id)
     for run_id in sorted(present.waiting) if present else ():
         waiter = executions.get(run_id, server.server_id)
         if waiter and not waiter.state.is_terminal:
-            return run_id
+            call(run_id)
+            return
         store.free(server.server_id, waiters=[run_id])
-    return None
 
 
 def _may_take(server: Server, execution: Execution, limit: int) -> bool:
@@ -59,20 +60,31 @@ def _may_take(server: Server, execution: Execution, limit: int) -> bool:
 
 
 def _cleared(server: Server) -> Server | None:
-    """Free the places, and forget the waiters, of what has ended; return the server."""
+    """Free the places, and forget the waiters, of what has ended; return the server.
+
+    Only as many waiters are looked at as could have a place.
+    """
+    limit = server.max_concurrency or 0
     places = [place for place in server.active if _is_over(place, server.server_id)]
-    waiters = [
-        run_id for run_id in server.waiting if _is_over(f"{run_id}#", server.server_id)
-    ]
-    if places or waiters:
-        log.warning(
-            "Places were freed that nobody had freed",
-            action="places_freed",
-            server_id=server.server_id,
-            places=places,
-            waiters=waiters,
-        )
-        store.free(server.server_id, places=places, waiters=waiters)
+    room = limit - len(server.active) + len(places)
+    waiters = []
+    for run_id in sorted(server.waiting):
+        if room <= 0:
+            break
+        if _is_over(f"{run_id}#", server.server_id):
+            waiters.append(run_id)
+        else:
+            room -= 1
+    if not places and not waiters:
+        return None
+    log.warning(
+        "Places were freed that nobody had freed",
+        action="places_freed",
+        server_id=server.server_id,
+        places=places,
+        waiters=waiters,
+    )
+    store.free(server.server_id, places=places, waiters=waiters)
     return servers.get(server.server_id)
 
 

@@ -24,6 +24,7 @@ class OutputPage:
 
     | field           | meaning                                              |
     |-----------------|------------------------------------------------------|
+    | attempt         | whose output it is                                   |
     | data            | the bytes from `offset`, secrets masked              |
     | next_offset     | where to go on; beyond a gap, behind it              |
     | total_bytes     | what the command wrote, as far as it is known        |
@@ -31,6 +32,7 @@ class OutputPage:
     | truncated_bytes | how many bytes of the middle were dropped            |
     """
 
+    attempt: int
     data: bytes
     offset: int
     next_offset: int
@@ -88,7 +90,8 @@ class Runs:
         """Return the attempts before the execution's present one, oldest first."""
         if execution.attempt == 1:
             return []
-        return attempts.of_execution(execution.run_id, execution.server_id)
+        found = attempts.of_execution(execution.run_id, execution.server_id)
+        return [one for one in found if one.attempt < execution.attempt]
 
     def cancel(self, run_id: str, *, by: str, now: datetime) -> Run:
         """Let the run end, and return it. Raises NotFound, Conflict if it has.
@@ -98,13 +101,19 @@ class Runs:
         """
         run = self.get(run_id)
         reason = f"cancelled by {by} before it began"
-        if not store.refuse(run_id, state=State.CANCELLED, reason=reason, now=now):
-            if not store.ask_cancel(run_id, by=by, now=now):
-                raise Conflict(f"the run has ended: {self.get(run_id).state.value}")
+        if store.refuse(run_id, state=State.CANCELLED, reason=reason, now=now):
+            return self.get(run_id)
+        if store.ask_cancel(run_id, by=by, now=now):
             self.dispatcher.send(
                 Message(kind=MessageKind.CANCEL, run_id=run_id, group=run.task_id)
             )
-        return self.get(run_id)
+        present = self.get(run_id)
+        if present.state.is_terminal and (present.reason, present.finished_at) != (
+            reason,
+            now,
+        ):
+            raise Conflict(f"the run has ended: {present.state.value}")
+        return present
 
     def poll(self, run_id: str, server_id: str, *, now: datetime) -> bool:
         """Have a command that runs looked at now, for its output. Raises NotFound.
@@ -154,6 +163,7 @@ class Runs:
         else:
             data, following = self._chunked(execution, stream, record, start, limit)
         return OutputPage(
+            attempt=execution.attempt,
             data=data,
             offset=start,
             next_offset=following,

@@ -42,6 +42,8 @@ class Visit:
     | definition | the version of the task that the run executes               |
     | server     | None until it was read, or if it was deleted                |
     | has_sent   | this visit has sent what may start the command              |
+    | is_held    | the lease is this visit's                                   |
+    | answered   | the host has said something of the command                  |
     """
 
     run: Run
@@ -50,7 +52,9 @@ class Visit:
     invocation: Invocation
     definition: TaskDefinition | None
     server: Server | None = None
+    is_held: bool = True
     has_sent: bool = False
+    answered: bool = False
 
     @property
     def may_run(self) -> bool:
@@ -59,11 +63,17 @@ class Visit:
         A file transfer is never under way but in a visit: it is simply done again.
         """
         execution = self.execution
-        if self.definition and self.definition.kind is TaskKind.FILE_TRANSFER:
+        if self.is_transfer:
             return False
         return (
             execution.started_at is not None or execution.first_visit != execution.owner
         )
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether the task transfers a file."""
+        task = self.definition
+        return task is not None and task.kind is TaskKind.FILE_TRANSFER
 
     @property
     def heard_at(self) -> datetime:
@@ -72,7 +82,7 @@ class Visit:
         return (
             execution.seen_at
             or execution.started_at
-            or execution.due_at
+            or execution.first_at
             or run.started_at
             or run.due
         )

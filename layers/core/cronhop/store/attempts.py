@@ -6,18 +6,25 @@ from datetime import datetime
 
 from cronhop.domain.run import Attempt, Execution, Outcome, State, Stream
 from cronhop.store.attributes import set_or_remove
-from cronhop.store.connection import retention_s
+from cronhop.store.connection import retention_s, update
 from cronhop.store.executions import ExecutionRow, ended, stream_of
 
 
 def record(execution: Execution, outcome: Outcome, *, now: datetime) -> None:
-    """Put on record how an attempt ended that is followed by another."""
-    _row(execution).update(
+    """Put on record how an attempt ended that is followed by another.
+
+    What is on record stays, unless some of its output was missing then.
+    """
+    update(
+        _row(execution),
         actions=[
             *ended(outcome, now),
+            *set_or_remove((ExecutionRow.uncollected, outcome.uncollected or None)),
             ExecutionRow.attempt.set(execution.attempt),
             ExecutionRow.ttl.set(int(now.timestamp()) + retention_s()),
-        ]
+        ],
+        condition=ExecutionRow.state.does_not_exist()
+        | ExecutionRow.uncollected.exists(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -73,6 +73,9 @@ class ExecutionRow(Model):
     poll_shard = NumberAttribute(null=True)
     next_poll = InstantAttribute(null=True)
     first_visit = UnicodeAttribute(null=True)
+    first_at = InstantAttribute(null=True)
+    held_since = InstantAttribute(null=True)
+    secret_ids = JSONAttribute(null=True)
     due_at = InstantAttribute(null=True)
     cancel_by = UnicodeAttribute(null=True)
     asked_at = InstantAttribute(null=True)
@@ -123,6 +126,7 @@ def claim(
             ExecutionRow.state.set(ExecutionRow.state | State.PENDING.value),
             ExecutionRow.attempt.set(ExecutionRow.attempt | 1),
             ExecutionRow.first_visit.set(ExecutionRow.first_visit | owner),
+            ExecutionRow.first_at.set(ExecutionRow.first_at | now),
             ExecutionRow.owner.set(owner),
             ExecutionRow.lease_until.set(lease_until),
             ExecutionRow.poll_shard.set(_shard(run_id, server_id)),
@@ -143,6 +147,8 @@ def give_back(
     started_at: datetime | None = None,
     seen_at: datetime | None = None,
     is_extra: bool = False,
+    held_since: datetime | None = None,
+    secret_ids: Mapping[str, str] | None = None,
     streams: tuple[StreamRecord, StreamRecord] | None = None,
 ) -> bool:
     """End the lease, to be taken up again at `next_poll`.
@@ -158,7 +164,11 @@ def give_back(
         *set_or_remove((ExecutionRow.reason, reason)),
     ]
     if not visited and execution.first_visit == execution.owner:
-        actions.append(ExecutionRow.first_visit.remove())
+        actions += [ExecutionRow.first_visit.remove(), ExecutionRow.first_at.remove()]
+    if held_since:
+        actions.append(ExecutionRow.held_since.set(held_since))
+    if secret_ids:
+        actions.append(ExecutionRow.secret_ids.set(dict(secret_ids)))
     if seen_at:
         actions.append(ExecutionRow.seen_at.set(seen_at))
     if started_at:
@@ -180,13 +190,22 @@ def give_back(
     )
 
 
-def finish(execution: Execution, outcome: Outcome, *, now: datetime) -> bool:
+def finish(
+    execution: Execution,
+    outcome: Outcome,
+    *,
+    now: datetime,
+    attempt: int | None = None,
+) -> bool:
     """Write how the execution ended with this attempt.
 
-    False if that is on record already, or another attempt has followed.
+    `attempt` is an earlier one if this one was not started, and the outcome is
+    that one's. False if an end is on record already, or another attempt has
+    followed.
     """
     actions: list[Action] = [
         *ended(outcome, now),
+        ExecutionRow.attempt.set(attempt or execution.attempt),
         ExecutionRow.ttl.set(int(now.timestamp()) + retention_s()),
         *set_or_remove((ExecutionRow.uncollected, outcome.uncollected or None)),
     ]
@@ -220,6 +239,9 @@ def retry(
             ExecutionRow.lease_until.set(now),
             ExecutionRow.reason.set(reason),
             ExecutionRow.first_visit.remove(),
+            ExecutionRow.first_at.remove(),
+            ExecutionRow.held_since.remove(),
+            ExecutionRow.secret_ids.remove(),
             ExecutionRow.polls.remove(),
             ExecutionRow.seen_at.remove(),
             ExecutionRow.started_at.remove(),
@@ -438,6 +460,9 @@ def _execution(row: ExecutionRow) -> Execution:
         next_poll=row.next_poll,
         first_visit=row.first_visit,
         due_at=row.due_at,
+        first_at=row.first_at,
+        held_since=row.held_since,
+        secret_ids=row.secret_ids,
         cancel_by=row.cancel_by,
         seen_at=row.seen_at,
         uncollected=bool(row.uncollected),

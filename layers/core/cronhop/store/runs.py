@@ -91,6 +91,7 @@ class RunRow(Model):
     missed_count = NumberAttribute(null=True)
     cancel_by = UnicodeAttribute(null=True)
     cancel_at = InstantAttribute(null=True)
+    telling_until = InstantAttribute(null=True)
     ttl = NumberAttribute(null=True)
     by_task = _ByTask()
     by_check = _Open()
@@ -179,11 +180,29 @@ def end(run_id: str, *, state: State, reason: str | None, now: datetime) -> bool
     return _end(run_id, state, reason, now, _IS_OPEN)
 
 
+def tell(run_id: str, *, now: datetime, again: datetime) -> bool:
+    """Let the caller raise the alarm of a run's end; False if somebody else does.
+
+    The tick looks after it `again`, should the caller not come to `told`.
+    """
+    return update(
+        RunRow(run_id=run_id),
+        actions=[RunRow.telling_until.set(again), RunRow.check_at.set(again)],
+        condition=RunRow.check_at.exists()
+        & ~_IS_OPEN
+        & (RunRow.telling_until.does_not_exist() | (RunRow.telling_until <= now)),
+    )
+
+
 def told(run_id: str) -> None:
     """Record that the alarm of a run's end has been raised."""
     update(
         RunRow(run_id=run_id),
-        actions=[RunRow.open_shard.remove(), RunRow.check_at.remove()],
+        actions=[
+            RunRow.open_shard.remove(),
+            RunRow.check_at.remove(),
+            RunRow.telling_until.remove(),
+        ],
         condition=RunRow.check_at.exists() & ~_IS_OPEN,
     )
 
@@ -192,16 +211,17 @@ def ask_cancel(run_id: str, *, by: str, now: datetime) -> bool:
     """Record that somebody wants the run to end; False if it is not under way.
 
     The tick looks after it at once, in case nobody else does. Who asked first
-    stays on record.
+    stays on record: for a second one it is False as well.
     """
     return update(
         RunRow(run_id=run_id),
         actions=[
-            RunRow.cancel_by.set(RunRow.cancel_by | by),
-            RunRow.cancel_at.set(RunRow.cancel_at | now),
+            RunRow.cancel_by.set(by),
+            RunRow.cancel_at.set(now),
             RunRow.check_at.set(now),
         ],
-        condition=RunRow.state == State.RUNNING.value,
+        condition=(RunRow.state == State.RUNNING.value)
+        & RunRow.cancel_by.does_not_exist(),
     )
 
 

@@ -85,6 +85,7 @@ class ServerRow(Model):
     alert_keys = UnicodeSetAttribute(null=True)  # seen since the alert is on
     alert_seen = UnicodeAttribute(null=True)
     alert_at = InstantAttribute(null=True)
+    alert_told = UnicodeAttribute(null=True)
     holder = UnicodeAttribute(null=True)  # of a name item: whose name it is
     listing = _Listing()
     by_environment = _ByEnvironment()
@@ -227,6 +228,25 @@ def alert_host_key(server: Server, *, seen: str, now: datetime) -> bool:
     )
 
 
+def tell_alert(server_id: str, *, seen: str) -> bool:
+    """Let the caller raise the alarm of this alert; False if somebody else has."""
+    return update(
+        ServerRow(server_id=server_id),
+        actions=[ServerRow.alert_told.set(seen)],
+        condition=(ServerRow.alert_seen == seen)
+        & (ServerRow.alert_told.does_not_exist() | (ServerRow.alert_told != seen)),
+    )
+
+
+def untell_alert(server_id: str, *, seen: str) -> None:
+    """Record that the alarm of this alert could not be raised after all."""
+    update(
+        ServerRow(server_id=server_id),
+        actions=[ServerRow.alert_told.remove()],
+        condition=ServerRow.alert_told == seen,
+    )
+
+
 def end_alert(server: Server) -> None:
     """Record that `server`, as it was read, has shown a pinned key."""
     update(
@@ -286,6 +306,7 @@ def _without_alert() -> list[Action]:
         ServerRow.alert_keys.remove(),
         ServerRow.alert_seen.remove(),
         ServerRow.alert_at.remove(),
+        ServerRow.alert_told.remove(),
     ]
 
 
