@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import boto3
+from botocore.exceptions import ConnectionClosedError
 from moto.sqs.models import sqs_backends
 
 from cronhop.aws.files import Files
@@ -78,8 +79,8 @@ class Deathtrap:
     """
 
     def __init__(self):
-        self.steps = 0
-        self.deadly = None
+        self.steps = self.calls = 0
+        self.deadly = self.lossy = None
 
     def set(self, step):
         """Kill the process at this step, counted from now."""
@@ -90,8 +91,20 @@ class Deathtrap:
         if self.steps - 1 == self.deadly:
             raise Killed
 
+    def lose(self, **kwargs):
+        """Lose the answer of one call that took effect; the client repeats it."""
+        self.calls += 1
+        if self.calls - 1 == self.lossy:
+            raise ConnectionClosedError(endpoint_url="moto")
+
+    def set_lossy(self, call):
+        """Lose the answer of this call, counted from now."""
+        self.calls, self.lossy = 0, call
+
     def install(self, session):
         emitter = session.get_component("event_emitter")
+        # Last: moto has applied it by then.
+        emitter.register_last("before-send", self.lose)
         # First: moto answers, and so applies, in an event of the same name.
         emitter.register_first("before-send", self.step)
         emitter.register_first("response-received", self.step)
