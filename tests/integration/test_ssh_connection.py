@@ -210,14 +210,14 @@ def test_another_server_is_asked_one_thing_after_the_other(sshd, monkeypatch):
     """It may end the connection for a session that is asked for before the login."""
     monkeypatch.setattr("cronhop.ssh.transport._PATIENT", "SSH-2.0-Other")
 
-    with connect(sshd) as connection:
+    with open_to(sshd) as connection:
         assert connection._sessions == []
         assert connection.execute(b"echo one", limit=100) == b"one\n"
 
 
 def test_a_server_without_sessions_lets_us_in():
     """The login counts, whatever becomes of the session that came with it."""
-    with Sshd(max_sessions=0) as sshd, connect(sshd) as connection:
+    with Sshd(max_sessions=0) as sshd, open_to(sshd) as connection:
         assert connection._sessions == []
         with pytest.raises(Busy):
             connection.execute(b"echo", limit=100)
