@@ -318,10 +318,13 @@ ch_supervise() {
 
 # Wait for the keepers; set ch_out and ch_err to 0 where a keeper was let go.
 ch_await() {
-    ch_settlers=
-    if ch_lives "$ch_out" || ch_lives "$ch_err"; then
+    ch_settlers= ch_left=20
+    # They end within a millisecond as a rule: looking is cheaper than any process.
+    while ch_keeps && [ "$ch_left" -gt 0 ]; do
+        ch_left=$((ch_left - 1))
+    done
+    if ch_keeps; then
         {
-            # They need a moment to end, which is what they do as a rule.
             ch_sleep 0.1
             ch_settle stdout "$ch_out" &
             ch_settle stderr "$ch_err" &
@@ -333,6 +336,10 @@ ch_await() {
     wait "$ch_err"
     [ $? -ne 137 ] || ch_err=0
     [ -z "$ch_settlers" ] || kill "$ch_settlers"
+}
+
+ch_keeps() {
+    ch_lives "$ch_out" || ch_lives "$ch_err"
 }
 
 ch_lives() {

@@ -17,7 +17,7 @@ from paramiko.ssh_exception import SSHException
 from cronhop.ssh.stream import Stream
 
 # Errors are told by exceptions; paramiko would also log each with its traceback,
-# and bytes of the peer with it.
+# and bytes of the peer with it. The transport does not even ask, thirty times a login.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 _CIPHERS: Final = (
@@ -147,6 +147,9 @@ class Transport(paramiko.Transport):
 
     def _parse_debug(self, m: Message) -> None:
         """Do nothing: paramiko takes its time to make a line of log of it."""
+
+    def _log(self, level: int, msg: object, *args: object) -> None:
+        """Do nothing."""
 
     def end(self) -> None:
         """Close everything, at whatever stage, without waiting."""
