@@ -69,9 +69,10 @@ test-e2e: $(UV) ## run the tests against the deployed stack
 	$(RUN) pytest tests/e2e
 
 bench: export POWERTOOLS_LOG_LEVEL := CRITICAL
-bench: $(UV) tools ## measure cold starts and write units
+bench: $(UV) tools ## measure cold starts, write units, and SSH beside its peers
 	$(RUN) python -m tests.benchmarks.cold_start
 	$(RUN) python -m tests.benchmarks.write_units
+	$(RUN) --group bench python -m tests.benchmarks.ssh
 
 layers: $(UV) ## write the layers' requirements from uv.lock
 	$(EXPORT) --output-file layers/deps/requirements.txt >/dev/null

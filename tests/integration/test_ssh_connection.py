@@ -197,6 +197,32 @@ def test_a_key_that_is_not_let_in(sshd):
         open_to(sshd, secret=Secret(private_key=keypair()[0]))
 
 
+def test_a_session_comes_with_the_login(connection):
+    """OpenSSH opens it in the same round trip; the first script takes it."""
+    assert len(connection._sessions) == 1
+
+    assert connection.execute(b"echo one", limit=100) == b"one\n"
+    assert connection._sessions == []
+    assert connection.execute(b"echo two", limit=100) == b"two\n"
+
+
+def test_another_server_is_asked_one_thing_after_the_other(sshd, monkeypatch):
+    """It may end the connection for a session that is asked for before the login."""
+    monkeypatch.setattr("cronhop.ssh.transport._PATIENT", "SSH-2.0-Other")
+
+    with open_to(sshd) as connection:
+        assert connection._sessions == []
+        assert connection.execute(b"echo one", limit=100) == b"one\n"
+
+
+def test_a_server_without_sessions_lets_us_in():
+    """The login counts, whatever becomes of the session that came with it."""
+    with Sshd(max_sessions=0) as sshd, open_to(sshd) as connection:
+        assert connection._sessions == []
+        with pytest.raises(Busy):
+            connection.execute(b"echo", limit=100)
+
+
 @pytest.mark.parametrize("tries", [1, 6])
 def test_a_refused_login_is_one_whatever_the_server_does_then(tries):
     """A server may hang up at once instead of refusing."""

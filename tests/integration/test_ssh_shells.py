@@ -3,6 +3,7 @@
 import os
 import pwd
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -285,6 +286,18 @@ def test_a_script_that_is_cut_starts_nothing(shell, tmp_path):
         effects = dict(zip(cuts, pool.map(effect, cuts), strict=True))
 
     assert {cut: seen for cut, seen in effects.items() if seen != (b"", [])} == {}
+
+
+def test_a_verb_brings_what_it_needs():
+    """Every function of runner.sh is found, and those that it calls come along."""
+    functions = runner._functions()
+
+    for verb in ("start", "attach", "forbid", "cancel", "read", "clean", "sweep"):
+        text = runner.script(MARKER, [verb, KEY]).decode()
+        called = {name for name in functions if re.search(rf"\b{name}\b", text)}
+        assert {name for name in called if f"{name}() {{" not in text} == set()
+    source = Path(runner.__file__).with_name("runner.sh").read_text()
+    assert list(functions) == re.findall(r"^(ch_\w+)\(\)", source, re.MULTILINE)
 
 
 def is_alive(pid):

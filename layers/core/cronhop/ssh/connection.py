@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -82,6 +82,7 @@ class Connection:
         self._watchdog = watchdog
         self._channels = threading.BoundedSemaphore(MAX_CHANNELS)
         self._tunnels = threading.BoundedSemaphore(MAX_TUNNELS)
+        self._sessions: list[Channel] = []  # one at most, opened along with the login
 
     @classmethod
     def open(
@@ -93,10 +94,11 @@ class Connection:
         allowed: Sequence[str] = (),
         refused: Sequence[str] = (),
         jump: Connection | None = None,
+        with_session: bool = True,
     ) -> Self:
         """Connect and log in; nothing of the secret is sent to a wrong host.
 
-        Raises what `meet` and `log_in` raise; HostKeyMissing before anything is
+        `with_session` is that of `log_in`. Raises what `meet` and `log_in` raise; HostKeyMissing before anything is
         sent at all.
         """
         if not server.host_keys:
@@ -105,7 +107,7 @@ class Connection:
             server, deadline=deadline, allowed=allowed, refused=refused, jump=jump
         )
         try:
-            connection.log_in(secret)
+            connection.log_in(secret, with_session=with_session)
         except BaseException:
             connection.close()
             raise
@@ -179,15 +181,24 @@ class Connection:
         """
         check_host_key(self._server, pinned_keys(self._server), self.host_key)
 
-    def log_in(self, secret: Secret) -> None:
+    def log_in(self, secret: Secret, *, with_session: bool = True) -> None:
         """Log in, if the host key is a pinned one.
 
+        `with_session` opens a session on the way if that saves time: for whom
+        commands will be run, and not only tunnels opened.
         Raises a `RemoteError`: `HostKeyRefused`, `HostKeyMissing`, `LoginRefused`,
         `Unreachable`, `Deadline`, `ProtocolError`.
         """
         self.check_host_key()
         with self._translated(Phase.LOGIN):
-            log_in(self._transport, self._server.username, secret)
+            session = log_in(
+                self._transport,
+                self._server.username,
+                secret,
+                with_session=with_session,
+            )
+        if session is not None:
+            self._sessions.append(session)
         self._watchdog.expires_at = self.deadline
 
     @property
@@ -310,11 +321,13 @@ class Connection:
         self.close()
 
     def _open_session(self, until: float) -> Channel:
-        """Open a channel, in spite of a server that counts sessions late.
+        """Return a new channel, in spite of a server that counts sessions late.
 
         sshd takes a session that ended off its MaxSessions only after it has read
         all that we sent meanwhile, the request for the next one included.
         """
+        with suppress(IndexError):
+            return self._sessions.pop()
         crowded_until = min(until, time.monotonic() + _CROWDED_S)
         while True:
             try:
@@ -448,23 +461,7 @@ class Connections:
         failure that would only repeat itself (wrong key, wrong login) is kept for
         the invocation: each further attempt would count against our address.
         """
-        key: tuple[Hashable, ...] = (server.server_id, server.version)
-        if via is not None:
-            key += (via[0].server_id, via[0].version)
-        with self._lock:
-            former = self._opened.get(key)
-            if former is None or not _is_usable(former):
-                future = self._opened[key] = Future()
-            else:
-                future = former
-        if future is not former:
-            if former is not None:
-                _close(former)
-            self._open(future, server, secret, deadline, via)
-        try:
-            return future.result(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            raise Deadline(OVER) from None
+        return self._share(server, secret, deadline=deadline, via=via)
 
     def to_jump(
         self,
@@ -483,7 +480,7 @@ class Connections:
         if via is None:
             return None
         try:
-            return self.to(*via, deadline=deadline)
+            return self._share(*via, deadline=deadline, is_jump=True)
         except RemoteError as exc:
             raise exc.via(via[0].name) from exc
 
@@ -530,6 +527,34 @@ class Connections:
     ) -> None:
         self.close()
 
+    def _share(
+        self,
+        server: Server,
+        secret: Secret,
+        *,
+        deadline: float,
+        via: tuple[Server, Secret] | None = None,
+        is_jump: bool = False,
+    ) -> Connection:
+        """Do what `to` says; a jump host's connection is opened without a session."""
+        key: tuple[Hashable, ...] = (server.server_id, server.version)
+        if via is not None:
+            key += (via[0].server_id, via[0].version)
+        with self._lock:
+            former = self._opened.get(key)
+            if former is None or not _is_usable(former):
+                future = self._opened[key] = Future()
+            else:
+                future = former
+        if future is not former:
+            if former is not None:
+                _close(former)
+            self._open(future, server, secret, deadline, via, is_jump=is_jump)
+        try:
+            return future.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise Deadline(OVER) from None
+
     def _open(
         self,
         future: Future[Connection],
@@ -537,6 +562,8 @@ class Connections:
         secret: Secret,
         deadline: float,
         via: tuple[Server, Secret] | None,
+        *,
+        is_jump: bool,
     ) -> None:
         """Open a connection into `future`."""
         try:
@@ -550,6 +577,7 @@ class Connections:
                         allowed=self._allowed,
                         refused=self._refused,
                         jump=jump,
+                        with_session=not is_jump,
                     ),
                     deadline,
                 )

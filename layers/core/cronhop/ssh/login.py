@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from paramiko import Channel
+
 from cronhop.domain.credential import Secret
 from cronhop.domain.host_key import fingerprint_of, parse_host_key
 from cronhop.domain.server import Server
@@ -46,15 +48,21 @@ def check_host_key(
         )
 
 
-def log_in(transport: Transport, username: str, secret: Secret) -> None:
-    """Authenticate with the key, or else the password, of the credential."""
+def log_in(
+    transport: Transport, username: str, secret: Secret, *, with_session: bool
+) -> Channel | None:
+    """Authenticate with the key, or else the password, of the credential.
+
+    Returns a session if one is wanted and could be opened on the way.
+    """
+    session = None
     if secret.private_key is not None:
-        missing = transport.auth_publickey(
-            username, private_key(secret.private_key, secret.passphrase)
-        )
+        key = private_key(secret.private_key, secret.passphrase)
+        missing, session = transport.log_in(username, key, with_session=with_session)
     elif secret.password is not None:
         missing = transport.auth_password(username, secret.password)
     else:
         raise LoginRefused("the credential is empty")
     if missing:
         raise LoginRefused("the server asks for a second factor")
+    return session

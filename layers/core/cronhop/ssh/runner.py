@@ -36,6 +36,13 @@ _INERT: Final = frozenset(
 _ESCAPED: Final = tuple(
     chr(byte) if byte in _INERT else f"\\0{byte:03o}" for byte in range(256)
 )
+_NAME: Final = re.compile(r"\bch_\w+")
+_FUNCTION: Final = re.compile(r"^(?P<name>ch_\w+)\(\) \{\n.*?^\}$", re.M | re.S)
+#: What shells of their own are fed with, by verb: see ch_detach and ch_sudo.
+_PASSED_ON: Final = {
+    "start": ("ch_supervise",),
+    "cancel": ("ch_kill", "ch_escaped"),
+}
 _ANSWER_S: Final = 30.0  # seconds for an answer, beyond what a visit waits by itself
 _NOISE_BYTES: Final = 256 * 1024  # what a login shell's rc files may print
 
@@ -391,22 +398,57 @@ def script(marker: str, words: list[str | bytes]) -> bytes:
     All of it is one compound command: cut anywhere, it runs nothing.
     """
     question = " ".join(f"'{_escaped(word)}'" for word in words)
-    return f"{{\n{_runner()}\nch_visit {marker} {question}\n}}\n".encode()
+    functions = _runner(str(words[0]))
+    return f"{{\n{functions}\nch_visit {marker} {question}\n}}\n".encode()
+
+
+@lru_cache
+def _runner(verb: str) -> str:
+    """Return the shell command that defines the functions which a verb needs.
+
+    Those that it passes on, to the supervisor above all, are kept as a text in a
+    variable too.
+    """
+    functions = _functions()
+    passed_on = _needed(_PASSED_ON.get(verb, ()), functions)
+    here = _needed(("ch_visit", f"ch_{verb}"), functions) - passed_on
+    text = "\n".join(functions[name] for name in functions if name in passed_on)
+    quoted = text.replace("'", "'\\''")
+    return "\n".join(
+        [
+            f"ch_runner='{quoted}'",
+            'eval "$ch_runner"',
+            *(functions[name] for name in functions if name in here),
+        ]
+    )
+
+
+def _needed(roots: Iterable[str], functions: Mapping[str, str]) -> set[str]:
+    """Return the functions that `roots` call, and those that they call in turn."""
+    needed: set[str] = set()
+    waiting = list(roots)
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting += functions.keys() & set(_NAME.findall(functions[name]))
+    return needed
 
 
 @lru_cache(maxsize=1)
-def _runner() -> str:
-    """Return the shell command that defines the runner's functions.
+def _functions() -> dict[str, str]:
+    """Return the functions of runner.sh by their names.
 
-    The text is kept in a variable too, because the visit passes it on to the
-    supervisor. Comments and indentation stay here: some shells read stdin byte by
-    byte.
+    Comments and indentation stay here: some shells read stdin byte by byte.
     """
     text = files("cronhop.ssh").joinpath("runner.sh").read_text()
-    lines = [line.strip() for line in text.splitlines()]
-    code = "\n".join(line for line in lines if line and not line.startswith("#"))
-    quoted = code.replace("'", "'\\''")
-    return f"ch_runner='{quoted}'\neval \"$ch_runner\""
+    functions = {}
+    for found in _FUNCTION.finditer(text):
+        lines = [line.strip() for line in found[0].splitlines()]
+        functions[found["name"]] = "\n".join(
+            line for line in lines if line and not line.startswith("#")
+        )
+    return functions
 
 
 def _escaped(word: str | bytes) -> str:

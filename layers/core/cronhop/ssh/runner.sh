@@ -1,9 +1,12 @@
 # The runner: starts a command on a server, once, and tells later visits about it.
 #
-# POSIX sh and Linux; tried with dash, bash, busybox and mksh. runner.py sends this
-# text on stdin, inside one compound command whose last line calls ch_visit: a stream
-# that is cut anywhere runs nothing. Data comes in single quotes, in the alphabet
-# [A-Za-z0-9_./-] and \0ooo for every other byte.
+# POSIX sh and Linux; tried with dash, bash, busybox and mksh. runner.py sends what a
+# question needs of this text on stdin, inside one compound command whose last line
+# calls ch_visit: a stream that is cut anywhere runs nothing. Data comes in single
+# quotes, in the alphabet [A-Za-z0-9_./-] and \0ooo for every other byte.
+#
+# A process costs a millisecond, here and on the caller's clock: what the shell can do
+# by itself, it does.
 #
 # One directory is one execution, $HOME/.cronhop/<key>. Its mkdir is the guard: who
 # makes it starts the command, everybody else attaches, now and for ever. Its mode
@@ -11,6 +14,8 @@
 #
 #   command               the command's text
 #   stdout, stderr        pipes, from the command to their keepers; becomes
+#   wake                  a pipe, to the visit that started it: a line when the
+#                         command starts, and when its end is published
 #   stdout.cut, stderr.cut
 #                         the keeper failed, the disk being full: the rest is lost
 #   stdout.<blocks>.<n>, stderr.<blocks>.<n>
@@ -44,32 +49,37 @@ ch_visit() {
     exec </dev/null 2>/dev/null
     ch_prepare
     [ -n "$HOME" ] || ch_fail no_home
-    case $ch_verb in
-    start) ch_start "$@" ;;
-    attach) ch_attach 0 "$@" ;;
-    forbid) ch_forbid "$@" ;;
-    cancel) ch_cancel "$@" ;;
-    read) ch_read "$@" ;;
-    clean) ch_clean ;;
-    sweep) ch_sweep "$@" ;;
-    esac
+    "ch_$ch_verb" "$@"
     exit 0
 }
 
 ch_prepare() {
     ch_dir=$HOME/.cronhop/$ch_key ch_heads=5 ch_tails=6
     ch_speak
-    ch_setsid=$(command -v setsid) || ch_fail no_setsid
+    ch_find_setsid
     read -r ch_boot </proc/sys/kernel/random/boot_id || ch_fail no_proc
+}
+
+# Set ch_setsid to its path: the command may have another PATH.
+ch_find_setsid() {
+    ch_ifs=$IFS
+    IFS=:
+    for ch_setsid in $PATH; do
+        ch_setsid=$ch_setsid/setsid
+        [ ! -x "$ch_setsid" ] || break
+    done
+    IFS=$ch_ifs
+    [ -x "$ch_setsid" ] || ch_setsid=$(command -v setsid) || ch_fail no_setsid
 }
 
 ch_speak() {
     # Values must not become arguments of a process, where others see them: only
-    # builtins may have them. mksh has no builtin printf, but print.
-    if [ "$(command -v printf)" = printf ]; then
+    # builtins may have them. mksh has no builtin printf, but print. What is found
+    # without a PATH is builtin.
+    if PATH=/dev/null command -v printf >/dev/null; then
         ch_decode() { printf '%b' "$1"; }
         ch_print() { printf '%s\n' "$1"; }
-    elif [ "$(command -v print)" = print ]; then
+    elif PATH=/dev/null command -v print >/dev/null; then
         ch_decode() { print -n -- "$1"; }
         ch_print() { print -r -- "$1"; }
     else
@@ -107,7 +117,7 @@ ch_start() {
     # Who logs in as that user needs no sudo, which may not even be there.
     [ -z "$ch_user" ] || [ "$ch_user" != "$(id -un)" ] || ch_user=
     shift 9
-    ch_mask=$(umask)
+    ch_find_mask
     umask 077
     if ch_guard; then
         if ! ch_write; then
@@ -117,19 +127,34 @@ ch_start() {
         fi
         # For another user the text is not in a file: he may not come to it.
         [ -n "$ch_user" ] || ch_command=
+        # Open for both, it waits for nobody, and nobody who writes waits for us.
+        exec 8<>"$ch_dir/wake"
         ch_detach "ch_supervise $ch_key $ch_timeout $ch_grace $ch_mask $ch_blocks" \
             "$ch_user" "$ch_command" "$@"
-        ch_attach 1 "$ch_wait" "$ch_inline"
+        ch_await_end 1 "$ch_wait" "$ch_inline"
     else
         ch_taken
-        ch_attach 0 "$ch_wait" "$ch_inline"
+        ch_await_end 0 "$ch_wait" "$ch_inline"
     fi
+}
+
+# Set ch_mask to the umask, which is the second line there since Linux 4.7.
+ch_find_mask() {
+    {
+        read -r ch_rest
+        read -r ch_rest ch_mask
+    } </proc/self/status
+    [ "$ch_rest" = Umask: ] || ch_mask=$(umask)
+}
+
+ch_attach() {
+    ch_await_end 0 "$@"
 }
 
 # Take the guard for good, and tell that it was free, or else attach without waiting.
 ch_forbid() {
     ch_claim "$1"
-    ch_attach 0 0 "$1"
+    ch_await_end 0 0 "$1"
 }
 
 # End the command, or take the guard for good if it was never started.
@@ -144,7 +169,7 @@ ch_cancel() {
         ch_detach "ch_kill $ch_key $1"
         ;;
     esac
-    ch_attach 0 "$2" "$3"
+    ch_await_end 0 "$2" "$3"
 }
 
 # Take the guard for good and report, or go on if it was there before.
@@ -180,13 +205,23 @@ ch_taken() {
 
 # Make everything that needs space, before anything runs.
 ch_write() {
-    mkfifo "$ch_dir/stdout" "$ch_dir/stderr" && true >"$ch_dir/stdout.$ch_blocks.0" &&
-        true >"$ch_dir/stderr.$ch_blocks.0" && true >"$ch_dir/group" &&
-        ch_decode "$ch_command" >"$ch_dir/command" &&
-        [ "$(wc -c <"$ch_dir/command")" -eq "$ch_size" ] &&
+    mkfifo "$ch_dir/stdout" "$ch_dir/stderr" "$ch_dir/wake" &&
+        true >"$ch_dir/stdout.$ch_blocks.0" && true >"$ch_dir/stderr.$ch_blocks.0" &&
+        true >"$ch_dir/group" && ch_decode "$ch_command" >"$ch_dir/command" &&
+        ch_is_written "$ch_dir/command" "$ch_size" &&
         { [ "$ch_kind" = script ] || chmod 700 "$ch_dir/command"; } &&
         { [ -z "$ch_user" ] || true >"$ch_dir/as.$ch_user"; } &&
         true >"$ch_dir/new.$ch_boot"
+}
+
+# Whether a file is there with its whole size. Half a kilobyte, in one block of the
+# disk, is there or not.
+ch_is_written() {
+    if [ "$2" -le 512 ]; then
+        [ -s "$1" ]
+    else
+        [ "$(wc -c <"$1")" -eq "$2" ]
+    fi
 }
 
 # Run a function, with words, in a session of its own and without us.
@@ -198,7 +233,7 @@ ch_detach() {
     fi
     # A process that leads its group makes setsid fork: two of them detach without
     # "&", which would leave SIGINT and SIGQUIT ignored.
-    ch_feed "$@" | "$ch_setsid" "$ch_setsid" /bin/sh -s >/dev/null 2>&1
+    ch_feed "$@" | "$ch_setsid" "$ch_setsid" /bin/sh -s >/dev/null 2>&1 8>&-
 }
 
 # Print a script for the stdin of a shell: a function's call, and words for it.
@@ -227,6 +262,7 @@ ch_supervise() {
     ch_started=$ch_now ch_since=$ch_tick
     ch_state=run.$$.$ch_ticks.$ch_boot.$ch_started
     mv -f "$ch_dir/new.$ch_boot" "$ch_dir/$ch_state" || exit 1
+    exec 8<>"$ch_dir/wake"
     ch_watch &
     ch_watcher=$!
     # Both ends are opened here, with the help of <>, which waits for nobody. A read
@@ -276,6 +312,7 @@ ch_supervise() {
         [ "$ch_left" -gt 0 ] || break
         sleep 1
     done
+    echo >&8
     [ "$ch_out" -gt 0 ] || cat <&4 &
     [ "$ch_err" -gt 0 ] || cat <&6 &
     exit 0
@@ -283,20 +320,28 @@ ch_supervise() {
 
 # Wait for the keepers; set ch_out and ch_err to 0 where a keeper was let go.
 ch_await() {
-    ch_settlers=
-    ! ch_lives "$ch_out" || ch_settlers=1
-    ! ch_lives "$ch_err" || ch_settlers=1$ch_settlers
-    if [ -n "$ch_settlers" ]; then
-        ch_settle stdout "$ch_out" &
+    ch_settlers= ch_left=20
+    # They end within a millisecond as a rule: looking is cheaper than any process.
+    while ch_keeps && [ "$ch_left" -gt 0 ]; do
+        ch_left=$((ch_left - 1))
+    done
+    if ch_keeps; then
+        {
+            ch_sleep 0.1
+            ch_settle stdout "$ch_out" &
+            ch_settle stderr "$ch_err" &
+        } &
         ch_settlers=$!
-        ch_settle stderr "$ch_err" &
-        ch_settlers="$ch_settlers $!"
     fi
     wait "$ch_out"
     [ $? -ne 137 ] || ch_out=0
     wait "$ch_err"
     [ $? -ne 137 ] || ch_err=0
-    [ -z "$ch_settlers" ] || kill $ch_settlers
+    [ -z "$ch_settlers" ] || kill "$ch_settlers"
+}
+
+ch_keeps() {
+    ch_lives "$ch_out" || ch_lives "$ch_err"
 }
 
 ch_lives() {
@@ -307,7 +352,6 @@ ch_lives() {
 # all that the command wrote when it sleeps for lack of more, or has got on by more
 # than any pipe holds.
 ch_settle() {
-    ch_sleep 0.1
     ch_measure "$1"
     ch_mark=$ch_last ch_left=400 ch_idle=0
     while [ "$ch_left" -gt 0 ] && [ "$ch_idle" -lt 2 ]; do
@@ -361,7 +405,7 @@ ch_find_children() {
 # says how much; with fewer reads than it was asked for, it has seen the end.
 ch_keep() {
     # Not as redirections of the call: dash would keep the write ends for afterwards.
-    exec <&"$2" 4<&- 5>&- 6<&- 7>&-
+    exec <&"$2" 4<&- 5>&- 6<&- 7>&- 8>&-
     ch_stream=$1 ch_last=0 ch_room=$((ch_blocks * 8192))
     export LC_ALL=C
     while :; do
@@ -411,8 +455,9 @@ ch_become() {
     read -r ch_pid ch_rest </proc/self/stat
     ch_stat "$ch_pid"
     mv -f "$ch_dir/group" "$ch_dir/group.$ch_pid.$ch_ticks" || exit 126
+    echo >&8
     umask "$ch_mask"
-    exec >&5 2>&7 4<&- 5>&- 6<&- 7>&-
+    exec >&5 2>&7 4<&- 5>&- 6<&- 7>&- 8>&-
     if [ -n "$ch_user" ]; then
         if ! command -v sudo >/dev/null; then
             echo "cronhop: the host has no sudo" >&2
@@ -622,10 +667,11 @@ ch_escaped() {
 }
 
 # Wait until the command has ended, for so many hundredths of a second, and report.
-ch_attach() {
-    ch_here=$1 ch_wait=$2 ch_inline=$3
+ch_await_end() {
+    ch_here=$1 ch_wait=$2 ch_inline=$3 ch_ticker=
     ch_clock
     ch_since=$ch_tick
+    ch_elapsed=0
     set -- 0.01 0.01 0.02 0.02 0.03 0.05 0.07 0.1 0.15 0.2
     while :; do
         ch_look
@@ -642,10 +688,24 @@ ch_attach() {
         esac
         # Noise, which ends the visit if the connection is closed.
         echo || exit 0
-        ch_sleep "${1:-0.25}"
-        [ $# -eq 0 ] || shift
+        if [ "$ch_here" = 1 ]; then
+            [ -n "$ch_ticker" ] || ch_start_ticker
+            read -r ch_rest <&8
+        else
+            ch_sleep "${1:-0.25}"
+            [ $# -eq 0 ] || shift
+        fi
     done
+    [ -z "$ch_ticker" ] || kill "$ch_ticker"
     ch_report
+}
+
+# Wake us now and then, beside the supervisor, which does it once and may be killed.
+ch_start_ticker() {
+    while ch_sleep 0.25 && kill -s 0 $$; do
+        echo >&8
+    done </dev/null >/dev/null &
+    ch_ticker=$!
 }
 
 # Whether this visit ends a command whose supervisor is dead, and has not yet.
@@ -660,10 +720,13 @@ ch_report() {
         ! ch_group cancel || ch_cancelled=1
     fi
     [ "$ch_state:$ch_cancels" != lost:1 ] || ch_left=$(ch_count)
+    ch_size stdout
+    ch_out=$ch_said
+    ch_size stderr
     ch_clock
     echo
     echo "$ch_marker report $ch_state $ch_here $ch_code $ch_timed_out $ch_from $ch_to" \
-        "$ch_now $(ch_size stdout) $(ch_size stderr) $ch_left $ch_reason $ch_cancelled"
+        "$ch_now $ch_out $ch_said $ch_left $ch_reason $ch_cancelled"
     ch_head stdout
     echo "$ch_marker stderr"
     ch_head stderr
@@ -674,7 +737,7 @@ ch_head() {
     [ "$ch_state" != exited ] || ch_slice "$1" 0 0 "$ch_inline"
 }
 
-# Print how much there is of a stream: blocks in a segment, how many first segments
+# Set ch_said to how much there is of a stream: blocks in a segment, how many first segments
 # are kept, the first of the last ones, the last one, its size, whether it was cut.
 ch_size() {
     ch_measure "$1"
@@ -682,7 +745,7 @@ ch_size() {
     ! ch_is_plain "$ch_file" || [ ! -s "$ch_dir/$ch_file" ] ||
         ch_bytes=$(stat -c %s "$ch_dir/$ch_file")
     [ ! -p "$ch_dir/$1.cut" ] || ch_cut=1
-    echo "$ch_blocks:$ch_heads:$ch_first:$ch_last:$ch_bytes:$ch_cut"
+    ch_said=$ch_blocks:$ch_heads:$ch_first:$ch_last:$ch_bytes:$ch_cut
 }
 
 # Set ch_blocks and ch_last, of a stream's segments, from their names, and ch_first,
@@ -804,6 +867,8 @@ ch_judge() {
             ch_state=lost ch_reason=rebooted
         elif [ -z "$1" ] && ch_is_empty; then
             :
+        elif [ "$ch_here" = 1 ] && [ "$ch_elapsed" -lt 6000 ]; then
+            ch_state=starting
         elif [ $(($(date +%s) - $(stat -c %Y "$ch_dir"))) -gt 60 ]; then
             ch_state=lost ch_reason=never_started
         else
@@ -873,7 +938,7 @@ ch_sweep() {
 # Remove our files; the pipes first, without which a keeper begins no segment.
 ch_remove() {
     rm -f "$ch_dir/stdout" "$ch_dir/stderr" "$ch_dir"/stdout.* "$ch_dir"/stderr.* \
-        "$ch_dir/command" "$ch_dir/group" "$ch_dir"/group.* "$ch_dir"/timeout.* \
+        "$ch_dir/wake" "$ch_dir/command" "$ch_dir/group" "$ch_dir"/group.* "$ch_dir"/timeout.* \
         "$ch_dir"/cancel.* "$ch_dir"/as.* \
         "$ch_dir"/new.* "$ch_dir"/run.* "$ch_dir"/exit.*
 }

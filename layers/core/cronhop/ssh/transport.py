@@ -8,14 +8,16 @@ import time
 from typing import Final
 
 import paramiko
+from paramiko.auth_handler import AuthHandler
 from paramiko.common import cMSG_CHANNEL_DATA, cMSG_CHANNEL_REQUEST
 from paramiko.message import Message
 from paramiko.packet import Packetizer
+from paramiko.ssh_exception import SSHException
 
 from cronhop.ssh.stream import Stream
 
 # Errors are told by exceptions; paramiko would also log each with its traceback,
-# and bytes of the peer with it.
+# and bytes of the peer with it. The transport does not even ask, thirty times a login.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 _CIPHERS: Final = (
@@ -33,6 +35,8 @@ _MACS: Final = (
 )
 #: Signature algorithms of a type of host key, where they have another name.
 _ALGORITHMS: Final = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
+#: Servers that read on, in order, while a login is yet to be decided on.
+_PATIENT: Final = "SSH-2.0-OpenSSH_"
 _KEEPALIVE_S: Final = 15
 _REKEYING_S: Final = 0.1  # between two looks whether new keys are agreed on
 _NEVER_S: Final = 24 * 3600  # paramiko's own time-outs; the watchdog is ours
@@ -56,6 +60,31 @@ class Transport(paramiko.Transport):
         options.digests = _MACS
         options.key_types = _preference(key_types, tuple(options.key_types))
         self.set_keepalive(_KEEPALIVE_S)
+
+    def log_in(
+        self, username: str, key: paramiko.PKey, *, with_session: bool
+    ) -> tuple[list[str], paramiko.Channel | None]:
+        """Authenticate with a key; return what else is asked for, and a session.
+
+        OpenSSH is asked for the service, the login and a session at once, which takes
+        one round trip instead of three. Other servers may end the connection for
+        a session that is asked for before the login: there is none from them.
+        Raises what `auth_publickey` raises.
+        """
+        if not self.remote_version.startswith(_PATIENT):
+            return self.auth_publickey(username, key), None
+        answered = threading.Event()
+        handler = self.auth_handler = _AuthHandler(self)
+        handler.auth_publickey(username, key, answered)
+        channel = None
+        try:
+            if with_session:
+                channel = self.open_session()
+        except SSHException as exc:
+            if not self.is_active():
+                self.saved_exception = exc  # for who waits for the login
+        missing = handler.wait_for_response(answered)
+        return missing, channel
 
     def request_exec(self, channel: paramiko.Channel, command: str) -> None:
         """Ask for `command` on an open channel, and do not wait for the answer.
@@ -116,10 +145,36 @@ class Transport(paramiko.Transport):
         """Keep the reason code of the server's goodbye."""
         self.disconnect_code = m.get_int()
 
+    def _parse_debug(self, m: Message) -> None:
+        """Do nothing: paramiko takes its time to make a line of log of it."""
+
+    def _log(self, level: int, msg: object, *args: object) -> None:
+        """Do nothing."""
+
     def end(self) -> None:
         """Close everything, at whatever stage, without waiting."""
         self.close()
         self.stream.close()
+
+
+class _AuthHandler(AuthHandler):
+    """paramiko's part of a login, which does not wait for the service's answer."""
+
+    def _request_auth(self) -> None:
+        super()._request_auth()  # type: ignore[misc]
+        accepted = Message()
+        accepted.add_string("ssh-userauth")
+        accepted.rewind()
+        super()._parse_service_accept(accepted)  # type: ignore[misc]
+
+    def _parse_service_accept(self, m: Message) -> None:
+        """Do nothing: the login was sent along with the request for the service."""
+
+    def _parse_userauth_failure(self, m: Message) -> None:
+        """Let nobody wait for the session that will not be opened."""
+        super()._parse_userauth_failure(m)  # type: ignore[misc]
+        for event in tuple(self.transport.channel_events.values()):
+            event.set()
 
 
 class Watchdog(threading.Thread):
