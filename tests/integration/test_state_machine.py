@@ -320,12 +320,10 @@ class Executions(RuleBasedStateMachine):
                 assert run.state in {State.CANCELLED, State.MISSED}, run
                 continue
             assert execution.state is run.state, (run, execution)
-            earlier = attempts.of_execution(run.run_id, server.server_id)
-            numbers = [
-                one.attempt for one in earlier if one.attempt < execution.attempt
-            ]
+            earlier = self.world.runs.attempts(execution)
+            numbers = [one.attempt for one in earlier]
             assert numbers == list(range(1, execution.attempt)), (run, earlier)
-            for one in earlier[: execution.attempt - 1]:
+            for one in earlier:
                 key = replace(execution, attempt=one.attempt).key
                 self.check_end(run, one, self.host.commands.get(key))
                 assert one.state in {State.FAILED, State.TIMEOUT}

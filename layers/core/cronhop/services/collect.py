@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,6 +22,8 @@ from cronhop.store import attempts
 
 INLINE_BYTES = 8 * 1024  # of each stream, in the table
 CHUNK_BYTES = 256 * 1024  # one object in the bucket, and one step over a slow link
+MAX_READ_CHUNKS = 32  # at once, 8 MiB
+QUICK_S = 1.0  # a read that took less may be followed by one of twice the size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,11 +178,7 @@ def _in_bucket(
         return replace(reader.record(before), total_bytes=_total(source.earlier)), True
     chunks: list[Chunk] = []
     try:
-        for piece in pieces:
-            if piece in before:
-                chunks.append(piece)
-                continue
-            data = reader.read(piece)
+        for piece, data in reader.read([one for one in pieces if one not in before]):
             # Shorter if what the command left running has truncated the file.
             chunk = replace(piece, end=piece.first + len(data))
             bucket.keep(reader.key, source.stream, chunk, data)
@@ -191,10 +190,17 @@ def _in_bucket(
             execution=reader.key,
             why=str(exc),
         )
-        end = chunks[-1].end if chunks else 0
-        rest = [chunk for chunk in before if chunk.first >= end]
-        return reader.record([*chunks, *rest]), False
-    return reader.record(chunks), True
+        return reader.record(_joined(chunks, before)), False
+    return reader.record(
+        _joined(chunks, [one for one in pieces if one in before])
+    ), True
+
+
+def _joined(chunks: Sequence[Chunk], others: Sequence[Chunk]) -> list[Chunk]:
+    """Return the chunks, and of the others those that they have not replaced."""
+    firsts = {chunk.first for chunk in chunks}
+    left = [chunk for chunk in others if chunk.first not in firsts]
+    return sorted([*chunks, *left], key=lambda chunk: chunk.first)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,10 +284,27 @@ class _Reader:
         """Return the record of the stream with these chunks."""
         return StreamRecord(total_bytes=self.source.total, chunks=tuple(chunks))
 
-    def read(self, piece: Chunk) -> bytes:
-        """Return the bytes of a piece, masked; fewer if there are no more."""
-        first = max(piece.first - self.margin, 0)
-        end = min(piece.end + self.margin, self.source.total)
+    def read(self, pieces: Sequence[Chunk]) -> Iterator[tuple[Chunk, bytes]]:
+        """Yield the bytes of each piece, masked; fewer if there are no more.
+
+        Several are read at once as long as that is quick, as each look at the host
+        has its price; a slow link gets them one by one, and keeps each.
+        """
+        waiting, step = list(pieces), 1
+        while waiting:
+            batch = _adjacent(waiting[:step])
+            del waiting[: len(batch)]
+            began = time.monotonic()
+            data = self._read(Chunk(first=batch[0].first, end=batch[-1].end))
+            is_quick = time.monotonic() - began < QUICK_S
+            step = min(2 * step, MAX_READ_CHUNKS) if is_quick else 1
+            for piece in batch:
+                at = piece.first - batch[0].first
+                yield piece, data[at : at + piece.end - piece.first]
+
+    def _read(self, part: Chunk) -> bytes:
+        first = max(part.first - self.margin, 0)
+        end = min(part.end + self.margin, self.source.total)
         data = runner.read(
             self.connection,
             self.key,
@@ -289,4 +312,14 @@ class _Reader:
             offset=first,
             limit=end - first,
         )
-        return mask(data, self.secrets)[piece.first - first : piece.end - first]
+        return mask(data, self.secrets)[part.first - first : part.end - first]
+
+
+def _adjacent(pieces: Sequence[Chunk]) -> list[Chunk]:
+    """Return the pieces up to the first gap between two."""
+    found = [pieces[0]]
+    for piece in pieces[1:]:
+        if piece.first != found[-1].end:
+            break
+        found.append(piece)
+    return found
