@@ -150,6 +150,15 @@ class Sshd:
         """The credential for `private_key`."""
         return Secret(private_key=self.private_key)
 
+    def sessions(self):
+        """Return how many connections it has."""
+        found = subprocess.run(
+            ["pgrep", "-c", "-P", str(self.pid)],
+            check=False,
+            capture_output=True,
+        )
+        return int(found.stdout)
+
     def new_home(self):
         """Make a home directory."""
         home = self._directory / f"home-{next(self._numbers)}"
