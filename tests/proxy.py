@@ -91,8 +91,11 @@ class Breaking:
     down: int | None = None
     passed: list[int] = field(default_factory=lambda: [0, 0])
     struck: bool = False
+    has_begun: bool = False
+    is_over: bool = False
 
     def __call__(self, client):
+        self.has_begun = True
         upstream = socket.create_connection(("127.0.0.1", self.port))
         ends = (client, upstream)
         # ValueError: `listening` has closed the client's end.
@@ -126,3 +129,4 @@ class Breaking:
                         socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
                     )
             end.close()
+        self.is_over = True
