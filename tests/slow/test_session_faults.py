@@ -115,10 +115,14 @@ def sweep(sshd, secret, direct, home, points):
 
 
 def strangers(before):
-    """Return the names of threads that were not there before and do not end."""
+    """Return the names of threads that were not there before and do not end.
+
+    They have less time than a forgotten watchdog would need to come to its deadline.
+    """
+    until = time.monotonic() + DEADLINE_S / 3
     for thread in threading.enumerate():
         if thread not in before:
-            thread.join(5)
+            thread.join(max(0, until - time.monotonic()))
     return [one.name for one in threading.enumerate() if one not in before]
 
 
