@@ -13,6 +13,7 @@ from cronhop.errors import RemoteError
 from cronhop.ssh import runner
 from cronhop.ssh.connection import Connection, Connections
 from cronhop.ssh.runner import Job, RemoteState
+from cronhop.ssh.transport import Transport, Watchdog
 from tests.proxy import Breaking, Fault, listening
 from tests.sshd import LOOPBACK, Sshd, wait_until
 
@@ -72,11 +73,32 @@ def start(connection, key):
     return runner.start(connection, job, wait_s=20, inline_bytes=100)
 
 
-def visit(sshd, secret, key, network):
+class Visits:
+    """Counts the visits under way, and the threads that they may have."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._count = 1  # the direct connection
+        self.leaks = []
+
+    def __enter__(self):
+        with self._lock:
+            self._count += 1
+
+    def __exit__(self, *_):
+        with self._lock:
+            self._count -= 1
+            for kind in (Transport, Watchdog):
+                alive = sum(isinstance(one, kind) for one in threading.enumerate())
+                if alive > self._count:
+                    self.leaks.append((kind.__name__, alive, self._count))
+
+
+def visit(sshd, secret, key, network, visits):
     """Visit the command; return what ended the visit and how late that was."""
     with listening(network) as port:
         deadline = time.monotonic() + DEADLINE_S
-        with Connections(allowed=LOOPBACK) as connections:
+        with visits, Connections(allowed=LOOPBACK) as connections:
             server = sshd.server(port=port)
             try:
                 connection = connections.to(server, secret, deadline=deadline)
@@ -89,7 +111,7 @@ def visit(sshd, secret, key, network):
         return end, late_s
 
 
-def sweep(sshd, secret, direct, home, points):
+def sweep(sshd, secret, direct, home, points, visits):
     """Visit a command of its own with each fault, then see what became of it."""
     gate = threading.BoundedSemaphore(8)  # as many channels has a connection
 
@@ -97,7 +119,7 @@ def sweep(sshd, secret, direct, home, points):
         fault, way, at = point
         key = next(_keys)
         network = Breaking(port=sshd.port, fault=fault, **{way: at})
-        end, late_s = visit(sshd, secret, key, network)
+        end, late_s = visit(sshd, secret, key, network, visits)
         with gate:
             report = start(direct, key)
         return Result(
@@ -115,14 +137,10 @@ def sweep(sshd, secret, direct, home, points):
 
 
 def strangers(before):
-    """Return the names of threads that were not there before and do not end.
-
-    They have less time than a forgotten watchdog would need to come to its deadline.
-    """
-    until = time.monotonic() + DEADLINE_S / 3
+    """Return the names of threads that were not there before and do not end."""
     for thread in threading.enumerate():
         if thread not in before:
-            thread.join(max(0, until - time.monotonic()))
+            thread.join(5)
     return [one.name for one in threading.enumerate() if one not in before]
 
 
@@ -139,7 +157,8 @@ def test_it_ends_in_time_and_starts_once(sshd, secret, direct, home, way, faults
     """
     before = set(threading.enumerate())
     whole = Breaking(port=sshd.port, fault=Fault.STALL)
-    assert visit(sshd, secret, next(_keys), whole)[0] == "exited"
+    visits = Visits()
+    assert visit(sshd, secret, next(_keys), whole, visits)[0] == "exited"
     length = whole.passed[way == "down"]
     points = [
         (fault, way, at)
@@ -148,7 +167,7 @@ def test_it_ends_in_time_and_starts_once(sshd, secret, direct, home, way, faults
         )
     ]
 
-    results = sweep(sshd, secret, direct, home, points)
+    results = sweep(sshd, secret, direct, home, points, visits)
 
     assert [result for result in results if result.late_s > 1] == []
     for result in results:
@@ -162,5 +181,6 @@ def test_it_ends_in_time_and_starts_once(sshd, secret, direct, home, way, faults
     assert "exited" not in {
         result.end for result in struck if not result.started_before
     }
+    assert visits.leaks == []
     assert strangers(before) == []
     wait_until(lambda: sshd.sessions() == 1)
