@@ -51,7 +51,7 @@ def user(shell="/bin/sh"):
         yield User(name=name, home=Path(pwd.getpwnam(name).pw_dir))
     finally:
         subprocess.run(["pkill", "-KILL", "-u", name], check=False)
-        subprocess.run(["userdel", "-r", name], check=False, capture_output=True)
+        subprocess.run(["userdel", "-rf", name], check=False, capture_output=True)
 
 
 @contextmanager
