@@ -68,6 +68,9 @@ test-integration: $(UV) ## run the tests against moto and a real sshd
 test-e2e: $(UV) ## run the tests against the deployed stack
 	$(RUN) pytest tests/e2e
 
+test-slow: $(UV) ## run the tests that take minutes: crowds, cuts, kills, floods
+	$(RUN) pytest tests/slow
+
 bench: export POWERTOOLS_LOG_LEVEL := CRITICAL
 bench: $(UV) tools ## measure cold starts, write units, and SSH beside its peers
 	$(RUN) python -m tests.benchmarks.cold_start
@@ -116,5 +119,5 @@ clean: ## remove what was built and cached, but not the local stack
 	rm -rf .local/build .local/build.toml .local/cache infra/.aws-sam
 	find functions layers local tests -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: help setup format lint types floors test test-unit test-integration test-e2e \
+.PHONY: help setup format lint types floors test test-unit test-integration test-e2e test-slow \
   bench layers layers-check tools build deploy run token stop reset check clean

@@ -48,6 +48,27 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def record(port, username, host_key):
+    """Return the record of a server on loopback."""
+    return Server(
+        server_id="01JSERVER0000000000000000A",
+        name="loopback",
+        host="127.0.0.1",
+        port=port,
+        username=username,
+        credential="test-key",
+        host_keys=(host_key,),
+        environment=None,
+        tags={},
+        max_concurrency=None,
+        status=ServerStatus.ENABLED,
+        version=1,
+        created_by="test",
+        created_at=EPOCH,
+        updated_at=EPOCH,
+    )
+
+
 class Sshd:
     """An sshd with keys, configuration and homes of its own; ended by `stop()`.
 
@@ -129,11 +150,27 @@ class Sshd:
         """The credential for `private_key`."""
         return Secret(private_key=self.private_key)
 
+    def sessions(self):
+        """Return how many connections it has."""
+        found = subprocess.run(
+            ["pgrep", "-c", "-P", str(self.pid)],
+            check=False,
+            capture_output=True,
+        )
+        return int(found.stdout)
+
     def new_home(self):
         """Make a home directory."""
         home = self._directory / f"home-{next(self._numbers)}"
         home.mkdir(mode=0o700)
         return home
+
+    def login_of(self, user):
+        """Let a new key in for another user of this host; return its private text."""
+        # sshd reads the keys as that user.
+        self._directory.chmod(0o711)
+        self._authorized.chmod(0o644)
+        return self.login(user.home)
 
     def login(self, home, options=""):
         """Let a new key in, whose HOME is `home`; return its private text."""
@@ -144,24 +181,7 @@ class Sshd:
 
     def server(self, **changes):
         """Return the server's record."""
-        server = Server(
-            server_id="01JSERVER0000000000000000A",
-            name="loopback",
-            host=self.host,
-            port=self.port,
-            username=self.username,
-            credential="test-key",
-            host_keys=(self.host_key,),
-            environment=None,
-            tags={},
-            max_concurrency=None,
-            status=ServerStatus.ENABLED,
-            version=1,
-            created_by="test",
-            created_at=EPOCH,
-            updated_at=EPOCH,
-        )
-        return replace(server, **changes)
+        return replace(record(self.port, self.username, self.host_key), **changes)
 
     def stop(self):
         """End it and remove its files; open sessions end by themselves."""

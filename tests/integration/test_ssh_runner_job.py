@@ -16,6 +16,7 @@ from cronhop.ssh import runner
 from cronhop.ssh.connection import Connection
 from cronhop.ssh.runner import Job, RemoteState
 from tests.sshd import LOOPBACK, Sshd, wait_until
+from tests.users import User, user
 
 KEY = "01J0000000000000000000000A-01J0000000000000000000JOBS-1"
 DAY = 86400
@@ -55,18 +56,12 @@ def users():
     """Two users with homes: the first may become the second with sudo."""
     if os.geteuid() or not shutil.which("sudo"):
         pytest.skip("only root can make users, and there must be sudo")
-    login, app = f"chlogin{os.getpid()}", f"chapp{os.getpid()}"
-    for name in (login, app):
-        subprocess.run(["useradd", "-m", "-s", "/bin/sh", name], check=True)
-        subprocess.run(["usermod", "-p", "*", name], check=True)
-    rule = Path(f"/etc/sudoers.d/{login}")
-    rule.write_text(f"{login} ALL=({app}) NOPASSWD: /bin/sh -s\n")
-    rule.chmod(0o440)
-    yield login, app
-    rule.unlink()
-    for name in (login, app):
-        subprocess.run(["pkill", "-KILL", "-u", name], check=False)
-        subprocess.run(["userdel", "-r", name], check=False, capture_output=True)
+    with user() as login, user() as app:
+        rule = Path(f"/etc/sudoers.d/{login.name}")
+        rule.write_text(f"{login.name} ALL=({app.name}) NOPASSWD: /bin/sh -s\n")
+        rule.chmod(0o440)
+        yield login.name, app.name
+        rule.unlink()
 
 
 @pytest.fixture
@@ -74,10 +69,7 @@ def from_login(sshd, users):
     """A connection of the first user, and its home."""
     login, _ = users
     home = Path(pwd.getpwnam(login).pw_dir)
-    # sshd reads the keys as that user.
-    sshd._directory.chmod(0o711)
-    sshd._authorized.chmod(0o644)
-    secret = Secret(private_key=sshd.login(home))
+    secret = Secret(private_key=sshd.login_of(User(name=login, home=home)))
     with Connection.open(
         sshd.server(username=login),
         secret,

@@ -174,34 +174,16 @@ def test_a_line_can_be_read_at_once(connection, home):
     assert (report.stdout_head, report.stderr_head) == (b"1\n2\n3\n", b"e1\ne2\ne3\n")
 
 
-def flood(connection, guard, size):
-    """Start a flood, watch the disk, and return the end and the peak."""
+def test_a_flood_neither_blocks_nor_fills_the_disk(connection, guard):
+    """The disk holds the cap and 3/8 of it, and the exit code is the command's."""
+    size = 300_000_000
     start(connection, f"head -c {size} /dev/zero; printf end; exit 7", wait_s=0)
     peak = 0
     while (report := attach(connection, wait_s=0)).state is RemoteState.RUNNING:
         peak = max(peak, disk_bytes(guard))
-    return report, max(peak, disk_bytes(guard))
-
-
-@pytest.mark.parametrize(
-    "size",
-    [
-        300_000_000,
-        pytest.param(
-            10_000_000_000,
-            marks=pytest.mark.skipif(
-                not os.environ.get("CRONHOP_TEST_SLOW"),
-                reason="takes a minute: CRONHOP_TEST_SLOW=1",
-            ),
-        ),
-    ],
-)
-def test_a_flood_neither_blocks_nor_fills_the_disk(connection, guard, size):
-    """The disk holds the cap and 3/8 of it, and the exit code is the command's."""
-    report, peak = flood(connection, guard, size)
 
     assert (report.exit_code, report.stdout_bytes) == (7, size + 3)
-    assert peak <= 11 * 1024 * 1024 * 10 // 8 + 200_000
+    assert max(peak, disk_bytes(guard)) <= 11 * 1024 * 1024 * 10 // 8 + 200_000
     assert runner.read(connection, KEY, "stdout", size - 2, 100) == b"\0\0end"
 
 
