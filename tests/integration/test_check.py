@@ -64,7 +64,9 @@ def test_a_check_tells_what_is_there(world, sshd):
     """Key, login, disk, sudo, clock and system, each step in words."""
     server = world.add_server(sshd)
     checker = Checker(
-        secrets=world.secrets, now=lambda: datetime.now(UTC) - timedelta(hours=1)
+        secrets=world.secrets,
+        alarms=world.checker.alarms,
+        now=lambda: datetime.now(UTC) - timedelta(hours=1),
     )
     world.checker = checker
 

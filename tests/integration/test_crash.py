@@ -122,7 +122,8 @@ def test_executor_killed_anywhere(world, server, marks, monkeypatch):
     while True:
         task = add_task(world, server, marks)
         world.tick()
-        ((message, _),) = world.messages()
+        run_id = slot_run_id(task.task_id, task.next_run)
+        (message,) = (one for one, _ in world.messages() if one.run_id == run_id)
         world.deathtrap.set(deaths)
         try:
             world.handle(message)

@@ -242,6 +242,7 @@ def test_command_that_removes_its_directory_is_lost(world, server):
 @pytest.mark.parametrize("what", ["host", "bucket"])
 def test_output_is_fetched_from_visit_to_visit(world, server, sshd, monkeypatch, what):
     """The outcome does not wait for it; each visit goes on where the last ended."""
+    monkeypatch.setattr(collect, "MAX_READ_CHUNKS", 1)
     left = [5]
 
     def failing(real, error):
@@ -307,6 +308,7 @@ def test_duplicates_do_not_tear_the_output(world, server, monkeypatch):
     """While one fetches what is left, another message for it is dropped."""
     left = [3]
     real = runner.read
+    monkeypatch.setattr(collect, "MAX_READ_CHUNKS", 1)
 
     def read(*args, **kwargs):
         left[0] -= 1
@@ -458,6 +460,7 @@ def create_password(world, name, value):
 def limit_reads(monkeypatch, left):
     """Let the host answer so many reads, as `left[0]` says."""
     real = runner.read
+    monkeypatch.setattr(collect, "MAX_READ_CHUNKS", 1)
 
     def read(*args, **kwargs):
         left[0] -= 1

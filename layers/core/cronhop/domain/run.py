@@ -191,6 +191,7 @@ class Outcome:
     | is_attempt  | the command itself ended so; else it was not started, or  |
     |             | its end is not known                                      |
     | uncollected | some of its output is still on the host                   |
+    | secret_ids  | those of its execution, if this visit started it          |
     """
 
     state: State
@@ -202,6 +203,7 @@ class Outcome:
     stderr: StreamRecord | None = None
     is_attempt: bool = False
     uncollected: bool = False
+    secret_ids: Mapping[str, str] | None = None
 
     @property
     def streams(self) -> tuple[StreamRecord, StreamRecord] | None:

@@ -271,7 +271,7 @@ class Commands:
             case RemoteState.EXITED | RemoteState.LOST:
                 self._ended(visit, definition, plan, report, connection)
             case RemoteState.ABSENT:
-                self._finisher.finish(visit, _absent(visit, plan))
+                self._finisher.finish(visit, _absent(visit, plan, report))
             case _ if plan.verb is _Verb.STOP and self._is_hopeless(visit, definition):
                 stuck = "its timeout is over, and the host cannot end it"
                 self._finisher.finish(visit, Outcome(state=State.LOST, reason=stuck))
@@ -307,6 +307,7 @@ class Commands:
             stdout=collected.stdout,
             stderr=collected.stderr,
             uncollected=not collected.complete,
+            secret_ids=_secret_ids(plan, report),
         )
         if report.state is RemoteState.EXITED:
             outcome = replace(
@@ -363,9 +364,7 @@ class Commands:
             started_at=started_at,
             seen_at=now,
             is_extra=message.live,
-            secret_ids=plan.environment.secret_ids
-            if plan.environment and report.started_here
-            else None,
+            secret_ids=_secret_ids(plan, report),
             streams=(collected.stdout, collected.stderr),
         )
         if run.reason:
@@ -397,6 +396,13 @@ def _job(key: str, task: TaskDefinition, environment: Mapping[str, str]) -> Job:
         kill_grace_s=task.kill_grace_s,
         cap_bytes=task.output_cap_bytes,
     )
+
+
+def _secret_ids(plan: _Plan, report: Report) -> Mapping[str, str] | None:
+    """Return what the command was started with, if it was by this visit."""
+    if plan.environment is None or not report.started_here:
+        return None
+    return plan.environment.secret_ids
 
 
 def _since(report: Report, now: datetime) -> datetime:
@@ -436,7 +442,7 @@ def _cancelled(visit: Visit) -> Outcome:
     return Outcome(state=State.CANCELLED, reason=reason)
 
 
-def _absent(visit: Visit, plan: _Plan) -> Outcome:
+def _absent(visit: Visit, plan: _Plan, report: Report) -> Outcome:
     """Return the outcome if the host has no trace of a start.
 
     The guard was not there, and is taken now, or was taken by such a visit before.
@@ -445,7 +451,7 @@ def _absent(visit: Visit, plan: _Plan) -> Outcome:
         reason = plan.refusal.reason
         never = f"{reason}; the host has no trace of a start, and will not start it"
         return Outcome(state=plan.refusal.state, reason=never)
-    if visit.execution.started_at:
+    if visit.execution.started_at or report.started_here:
         return Outcome(state=State.LOST, reason="its directory is gone from the host")
     if visit.cancel_by:
         return _cancelled(visit)

@@ -225,6 +225,7 @@ class Finisher:
                 started_at=outcome.started_at,
                 seen_at=now,
                 held_since=held_since,
+                secret_ids=outcome.secret_ids,
                 streams=outcome.streams,
             )
             return True

@@ -413,6 +413,8 @@ def ended(outcome: Outcome, now: datetime) -> list[Action]:
     ]
     if outcome.started_at:
         actions.append(ExecutionRow.started_at.set(outcome.started_at))
+    if outcome.secret_ids:
+        actions.append(ExecutionRow.secret_ids.set(dict(outcome.secret_ids)))
     # An outcome that knows nothing of the output leaves what was kept of it.
     if outcome.stdout and outcome.stderr:
         actions += [
