@@ -38,7 +38,7 @@ from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
 from cronhop.services.visit import Invocation
 from cronhop.settings import Settings
-from cronhop.ssh.connection import Connections
+from cronhop.ssh.connections import Connections
 from cronhop.store import connection, executions, runs
 from tests.sshd import LOOPBACK
 from tests.template import tables

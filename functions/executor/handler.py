@@ -23,7 +23,7 @@ from cronhop.services.check import Checker
 from cronhop.services.execute import Executor
 from cronhop.services.visit import Invocation
 from cronhop.settings import Settings
-from cronhop.ssh.connection import Connections
+from cronhop.ssh.connections import Connections
 from cronhop.store import connection
 
 if TYPE_CHECKING:

@@ -90,7 +90,7 @@ class Ours(Client):
         from cronhop.domain.credential import Secret
         from cronhop.domain.server import Server, ServerStatus
         from cronhop.ssh import runner
-        from cronhop.ssh.connection import Connections
+        from cronhop.ssh.connections import Connections
 
         self._runner = runner
         self._connections = lambda: Connections(allowed=(f"{HOST}/32",))

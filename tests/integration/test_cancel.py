@@ -11,7 +11,8 @@ from cronhop.domain.run import State, Stream
 from cronhop.errors import Conflict, Unreachable
 from cronhop.services import commands
 from cronhop.ssh import runner
-from cronhop.ssh.connection import Connection, Connections
+from cronhop.ssh.connection import Connection
+from cronhop.ssh.connections import Connections
 from cronhop.store import credentials, executions, runs, servers, tasks
 from tests.sshd import LOOPBACK, wait_until
 from tests.world import Killed

@@ -21,7 +21,7 @@ from cronhop.errors import (
 from cronhop.services import commands
 from cronhop.services.passwords import Passwords
 from cronhop.ssh import runner
-from cronhop.ssh.connection import Connections
+from cronhop.ssh.connections import Connections
 from cronhop.store import executions, runs, servers
 from tests.sshd import wait_until
 from tests.world import SOME_HOST_KEY, Killed

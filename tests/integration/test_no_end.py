@@ -24,7 +24,8 @@ from cronhop.errors import (
 from cronhop.services import collect, commands
 from cronhop.services.gate import pass_gate
 from cronhop.ssh import runner
-from cronhop.ssh.connection import Connection, Connections
+from cronhop.ssh.connection import Connection
+from cronhop.ssh.connections import Connections
 from cronhop.store import connection, credentials, runs, tasks
 from tests.sshd import LOOPBACK, keypair, wait_until
 from tests.world import SOME_HOST_KEY, Killed

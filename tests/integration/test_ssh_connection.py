@@ -29,7 +29,8 @@ from cronhop.errors import (
     Unreachable,
 )
 from cronhop.ssh import connection as connection_module
-from cronhop.ssh.connection import Connection, Connections
+from cronhop.ssh.connection import Connection
+from cronhop.ssh.connections import Connections
 from cronhop.ssh.failure import MEANING, Phase, explain
 from tests.proxy import listening, proxy
 from tests.sshd import LOOPBACK, Sshd, free_port, keypair, wait_until

@@ -20,7 +20,8 @@ from cronhop.errors import (
     Unreachable,
 )
 from cronhop.ssh import connection as connection_module
-from cronhop.ssh.connection import Connections
+from cronhop.ssh import connections as connections_module
+from cronhop.ssh.connections import Connections
 from cronhop.ssh.route import forwarded
 from tests.proxy import listening, proxy
 from tests.sshd import LOOPBACK, Sshd, free_port, keypair, wait_until
@@ -187,7 +188,7 @@ def test_what_a_jump_host_is_asked_for(sshd):
 def test_tunnels_are_bounded(sshd, jump, connections, monkeypatch):
     """More than one connection carries are busy, and free when one is closed."""
     monkeypatch.setattr(connection_module, "MAX_TUNNELS", 1)
-    monkeypatch.setattr(connection_module, "BUSY_PAUSES_S", ())
+    monkeypatch.setattr(connections_module, "BUSY_PAUSES_S", ())
     first = connections.to(behind(sshd), sshd.secret, deadline=soon(), via=via(jump))
     second = behind(sshd, server_id="second")
 

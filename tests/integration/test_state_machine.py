@@ -29,7 +29,7 @@ from cronhop.domain.run import State
 from cronhop.domain.task import Overlap
 from cronhop.errors import Conflict, Unreachable
 from cronhop.ssh import runner
-from cronhop.ssh.connection import Connections
+from cronhop.ssh.connections import Connections
 from cronhop.ssh.runner import Cleaned, RemoteState, Report
 from cronhop.store import executions, servers
 from tests.world import REGION, Killed, World

@@ -11,7 +11,8 @@ import pytest
 from cronhop.domain.credential import Secret
 from cronhop.errors import RemoteError
 from cronhop.ssh import runner
-from cronhop.ssh.connection import Connection, Connections
+from cronhop.ssh.connection import Connection
+from cronhop.ssh.connections import Connections
 from cronhop.ssh.runner import Job, RemoteState
 from cronhop.ssh.transport import Transport, Watchdog
 from tests.proxy import Breaking, Fault, listening

@@ -23,7 +23,8 @@ from cronhop.errors import (
 from cronhop.services.alarms import Alarms
 from cronhop.services.credentials import secret_of
 from cronhop.ssh import probe as host
-from cronhop.ssh.connection import Connection, Connections
+from cronhop.ssh.connection import Connection
+from cronhop.ssh.connections import Connections
 from cronhop.store import servers
 
 _SUDO = {

@@ -12,7 +12,8 @@ from cronhop.domain.server import Server
 from cronhop.domain.task import LOST_AFTER_S, TaskDefinition, TaskKind
 from cronhop.errors import Unreachable
 from cronhop.services.passwords import Passwords
-from cronhop.ssh.connection import Connection, Connections
+from cronhop.ssh.connection import Connection
+from cronhop.ssh.connections import Connections
 from cronhop.store import servers
 
 
