@@ -69,7 +69,8 @@ test-e2e: $(UV) ## run the tests against the deployed stack
 	$(RUN) pytest tests/e2e
 
 test-slow: $(UV) ## run the tests that take minutes: crowds, cuts, kills, floods
-	$(RUN) pytest tests/slow
+	CRONHOP_THOROUGH=4 $(RUN) pytest tests/slow tests/integration/test_cancel.py \
+	  $(foreach what,histories interleavings state_machine,tests/integration/test_$(what).py)
 
 bench: export POWERTOOLS_LOG_LEVEL := CRITICAL
 bench: $(UV) tools ## measure cold starts, write units, and SSH beside its peers

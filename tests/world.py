@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -47,6 +48,10 @@ REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 PREFIX = "test-"
 NOW = datetime(2026, 6, 1, 10, 1, tzinfo=UTC)  # no slot of */5 is within two minutes
+
+
+# How much of what has no end is tried: `make test-slow` wants more.
+THOROUGH = int(os.environ.get("CRONHOP_THOROUGH", "1"))
 
 
 class Clock:

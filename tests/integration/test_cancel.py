@@ -15,7 +15,7 @@ from cronhop.ssh.connection import Connection
 from cronhop.ssh.connections import Connections
 from cronhop.store import credentials, executions, runs, servers, tasks
 from tests.sshd import LOOPBACK, wait_until
-from tests.world import Killed
+from tests.world import THOROUGH, Killed
 
 
 @pytest.fixture
@@ -342,6 +342,7 @@ def test_forged_cancel_ends_nothing(world, server, marks, impatient):
     assert world.settle(run.run_id).state is State.CANCELLED
 
 
+@pytest.mark.timeout(600)
 def test_killed_anywhere(world, server, tmp_path, impatient, monkeypatch):
     """The executor dies at any step of a cancel: the run is cancelled all the same."""
     real = Connection.run
@@ -353,6 +354,7 @@ def test_killed_anywhere(world, server, tmp_path, impatient, monkeypatch):
         return answer
 
     monkeypatch.setattr(Connection, "run", visit)
+    stride = 3 if THOROUGH == 1 else 1
     deaths, died = 0, True
     while died:
         marks = tmp_path / f"marks-{deaths}"
@@ -363,7 +365,7 @@ def test_killed_anywhere(world, server, tmp_path, impatient, monkeypatch):
         try:
             world.handle(message)
         except Killed:
-            deaths += 1
+            deaths += stride
         else:
             died = False
         finally:

@@ -15,7 +15,7 @@ import pytest
 from cronhop.domain.run import State
 from cronhop.domain.schedule import slots
 from cronhop.domain.task import Overlap
-from tests.world import Killed
+from tests.world import THOROUGH, Killed
 
 STEPS = 40
 
@@ -146,7 +146,7 @@ class History:
         assert expected <= set(accounted)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5 * THOROUGH))
 def test_any_history(world, sshd, tmp_path, seed):
     """Every slot has one row that ends; its command started at most once."""
     server = world.add_server(sshd)

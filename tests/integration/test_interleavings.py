@@ -18,7 +18,7 @@ from cronhop.domain.schedule import CronSchedule
 from cronhop.errors import CronhopError
 from cronhop.ssh.connection import Connection
 from cronhop.store import connection, executions, runs
-from tests.world import Killed
+from tests.world import THOROUGH, Killed
 
 
 class Turns:
@@ -103,7 +103,7 @@ def edit(world, task, lot):
         )
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(16 * THOROUGH))
 def test_any_interleaving(world, sshd, tmp_path, monkeypatch, seed):
     """One start at most, and run and execution end as the command did."""
     lot = random.Random(seed)

@@ -32,7 +32,7 @@ from cronhop.ssh import runner
 from cronhop.ssh.connections import Connections
 from cronhop.ssh.runner import Cleaned, RemoteState, Report
 from cronhop.store import executions, servers
-from tests.world import REGION, Killed, World
+from tests.world import REGION, THOROUGH, Killed, World
 
 TIMEOUT_S, GRACE_S, LOST_AFTER_S = 900, 10, 3600
 RETRY = Retry(max_attempts=3, interval_s=20, backoff=3.0)
@@ -348,12 +348,13 @@ class Executions(RuleBasedStateMachine):
         assert expected[ended.state], (run, ended, command)
 
 
+@pytest.mark.timeout(300 * THOROUGH)
 def test_any_history_of_executions():
     """At most one start an attempt; ends are final and true; nothing is left."""
     run_state_machine_as_test(
         Executions,
         settings=settings(
-            max_examples=int(os.environ.get("CRONHOP_EXAMPLES", "10")),
+            max_examples=8 * THOROUGH,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
