@@ -22,6 +22,7 @@ from cronhop.domain.retry import MAX_INTERVAL_S, Retry
 from cronhop.domain.run import State
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import MAX_HOST_KEYS, ServerDefinition, ServerStatus
+from cronhop.domain.service import ServiceControl
 from cronhop.domain.task import (
     LOST_AFTER_S,
     OUTPUT_CAP_BYTES,
@@ -60,6 +61,19 @@ def _short_enough(text: str) -> str:
     return text
 
 
+def _printable(text: str) -> str:
+    # It stands in mails and logs, where a line of its own would look like ours.
+    if not text.isprintable():
+        raise ValueError("it may hold printable characters only")
+    return text
+
+
+def _program(words: list[str]) -> list[str]:
+    if words and (not words[0] or words[0].startswith("-")):
+        raise ValueError("its first word is no program")
+    return words
+
+
 def _trimmed(text: str) -> str:
     if text != text.strip():
         raise ValueError("it may not begin or end with a space")
@@ -82,7 +96,8 @@ def _variable(name: str) -> str:
 
 Name = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$"),
+    StringConstraints(min_length=1, max_length=100),
+    AfterValidator(_printable),
     AfterValidator(_trimmed),
 ]
 CredentialName = Annotated[
@@ -94,8 +109,13 @@ CredentialName = Annotated[
 Variable = Annotated[str, AfterValidator(_variable)]
 Value = Annotated[str, StringConstraints(max_length=8192), AfterValidator(_no_nul)]
 Argument = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)]
-UserName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+UserName = Annotated[
+    str, StringConstraints(max_length=32, pattern=r"^[a-z_][a-z0-9_.-]*[$]?$")
+]
+Word = Annotated[
+    str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)
+]
+ServerId = Annotated[str, StringConstraints(max_length=100)]
 Command = Annotated[
     str,
     StringConstraints(min_length=1),
@@ -147,7 +167,11 @@ class ServerBody(StrictBody):
     ]
     credential: CredentialName
     host_keys: Annotated[
-        list[Annotated[str, StringConstraints(max_length=8192)]],
+        list[
+            Annotated[
+                str, StringConstraints(max_length=8192), AfterValidator(_printable)
+            ]
+        ],
         Field(max_length=MAX_HOST_KEYS),
     ] = []
     environment: Word | None = None
@@ -164,7 +188,7 @@ class ServerBody(StrictBody):
             port=self.port,
             username=self.username,
             credential=self.credential,
-            host_keys=tuple(line.strip() for line in self.host_keys),
+            host_keys=tuple(dict.fromkeys(line.strip() for line in self.host_keys)),
             environment=self.environment,
             tags=self.tags,
             max_concurrency=self.max_concurrency,
@@ -186,7 +210,9 @@ class ScriptBody(StrictBody):
     """A command and its environment."""
 
     command: Command
-    interpreter: Annotated[list[Argument], Field(max_length=20)] = []
+    interpreter: Annotated[
+        list[Argument], Field(max_length=20), AfterValidator(_program)
+    ] = []
     arguments: Annotated[list[Argument], Field(max_length=100)] = []
     workdir: Annotated[Value, StringConstraints(pattern=r"^/")] | None = None
     run_as: UserName | None = None
@@ -209,7 +235,11 @@ class ScriptBody(StrictBody):
 class TargetsBody(StrictBody):
     """Where a task runs."""
 
-    server_ids: Annotated[list[str], Field(min_length=1), AfterValidator(_one_for_now)]
+    server_ids: Annotated[
+        list[ServerId],
+        Field(min_length=1, max_length=100),
+        AfterValidator(_one_for_now),
+    ]
 
 
 class ScheduleBody(StrictBody):
@@ -342,7 +372,10 @@ def task_definition(
     if model is None:
         raise Invalid("kind", f"it is one of {', '.join(map(str, _TASK_BODIES))}")
     task = _validated(model, body)
-    return task._definition(TaskKind(task.kind), task.spec.spec())  # noqa: SLF001
+    spec = task.spec.spec()
+    if isinstance(spec, ServiceControl) and task.timeout_s <= spec.longest_s:
+        raise Invalid("timeout_s", f"the waits of spec take up to {spec.longest_s} s")
+    return task._definition(TaskKind(task.kind), spec)  # noqa: SLF001
 
 
 class RunBody(StrictBody):

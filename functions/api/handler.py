@@ -17,6 +17,7 @@ from cronhop.errors import (
     Conflict,
     Invalid,
     NotFound,
+    OutputUnavailable,
     PreconditionFailed,
     QueueUnavailable,
 )
@@ -110,6 +111,11 @@ def _on_conflict(exc: Conflict) -> Response[str]:
 @app.exception_handler(PreconditionFailed)
 def _on_precondition_failed(exc: PreconditionFailed) -> Response[str]:
     return problem(HTTPStatus.PRECONDITION_FAILED, str(exc))
+
+
+@app.exception_handler(OutputUnavailable)
+def _on_output_unavailable(exc: OutputUnavailable) -> Response[str]:
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(exc))
 
 
 @app.exception_handler(QueueUnavailable)

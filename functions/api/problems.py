@@ -27,6 +27,8 @@ SET_BY_CRONHOP = frozenset(
         "host_key_alert",
     }
 )
+MAX_ERRORS = 20  # shown of a request
+MAX_CHARACTERS = 200  # of a field's name, and of what is wrong with it
 CONTENT_TYPE = "application/problem+json"
 
 
@@ -56,7 +58,11 @@ def validation_problem(errors: Sequence[Any]) -> Response[str]:
     """Return the error for what pydantic found in a request."""
     if any(error["type"] == "json_invalid" for error in errors):
         return problem(HTTPStatus.BAD_REQUEST, "the body is not valid JSON")
-    named = [(_field(error["loc"]), _message(error)) for error in errors]
+    # All of them could make an answer larger than Lambda gives.
+    named = [
+        (_field(error["loc"])[:MAX_CHARACTERS], _message(error)[:MAX_CHARACTERS])
+        for error in errors[:MAX_ERRORS]
+    ]
     detail = "; ".join(f"{field or 'the body'}: {text}" for field, text in named)
     return problem(HTTPStatus.BAD_REQUEST, detail, errors=named)
 

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api import handler, wiring
 from cronhop.domain.host_key import fingerprint
+from cronhop.domain.run import Chunk, Outcome, State, StreamRecord
 from cronhop.services import servers as servers_module
-from cronhop.store import runs, servers, tasks
+from cronhop.store import executions, runs, servers, tasks
 from tests.sshd import keypair
 from tests.world import SOME_HOST_KEY
 
@@ -927,6 +928,30 @@ def test_unknown_run_is_404(api, world, what):
         ({"output_cap_bytes": 1000}, "output_cap_bytes"),
         ({"lost_after_s": 1}, "lost_after_s"),
         ({"spec": {"command": "x", "workdir": "relative"}}, "spec.workdir"),
+        ({"spec": {"command": "x", "interpreter": [""]}}, "spec.interpreter"),
+        ({"spec": {"command": "x", "interpreter": ["-c"]}}, "spec.interpreter"),
+        ({"name": "a\u2028run: forged"}, "name"),
+        (
+            {
+                "kind": "service_control",
+                "spec": {"unit": "a", "action": "start", "wait_s": 3600},
+            },
+            "timeout_s",
+        ),
+        (
+            {
+                "kind": "service_control",
+                "spec": {"unit": "a.device", "action": "start"},
+            },
+            "spec.unit",
+        ),
+        (
+            {
+                "kind": "service_control",
+                "spec": {"unit": "a", "action": "start", "run_as": "Admin"},
+            },
+            "spec.run_as",
+        ),
         ({"spec": {"command": "x", "workdir": "/a\u0000b"}}, "spec.workdir"),
         ({"spec": {"command": "x", "run_as": "-u root"}}, "spec.run_as"),
         ({"spec": {"command": "x", "run_as": "a b"}}, "spec.run_as"),
@@ -960,3 +985,34 @@ def test_execution_policy_comes_back_as_sent(api, server):
     assert patched["retry"] == {**made.body["retry"], "jitter": 0.5}
     assert patched["lost_after_s"] == 600
     assert api("PATCH", path, {"retry": None}).body["retry"]["max_attempts"] == 1
+
+
+def test_many_errors_make_a_short_answer(api, server):
+    """Lambda gives no answer beyond 6 MB; the first errors are enough."""
+    body = task_body(server, **{f"f{number}": 1 for number in range(18_000)})
+
+    answer = api("POST", "/v1/tasks", body)
+
+    assert answer.status == 400
+    assert len(json.dumps(answer.body)) < 20_000
+
+
+def test_output_that_the_bucket_does_not_give_is_503(api, server, world):
+    """An object that is gone, or a bucket that is away, is no fault of ours."""
+    server_id = server["server_id"]
+    task = api("POST", "/v1/tasks", task_body(server)).body
+    run_id = api("POST", f"/v1/tasks/{task['task_id']}/run", {}).body["run_id"]
+    claimed = executions.claim(
+        run_id,
+        server_id,
+        owner="x",
+        now=world.clock(),
+        lease_until=world.clock() + timedelta(minutes=1),
+    )
+    stream = StreamRecord(total_bytes=9, chunks=(Chunk(first=0, end=9),))
+    outcome = Outcome(state=State.COMPLETED, stdout=stream, stderr=stream)
+    executions.finish(claimed, outcome, now=world.clock())
+
+    answer = api("GET", f"/v1/runs/{run_id}/executions/{server_id}/output")
+
+    assert answer.status == 503

@@ -626,7 +626,10 @@ def test_old_guards_are_swept(world, server, sshd):
     foreign.mkdir(mode=0o500)
     young = spool / f"{first.run_id}-{server.server_id}-9"
     young.mkdir(mode=0o500)
-    for guard in (old, foreign):
+    # A name that no clock of ours can have made.
+    forged = spool / "7ZZZZZZZZZZZZZZZZZZZZZZZZZ-00000000000000000000000000"
+    forged.mkdir(mode=0o500)
+    for guard in (old, foreign, forged):
         os.utime(guard, (1, 1))  # the host's clock says it is old
     world.settle(run_now(world, world.add_task(server)).run_id)
     assert old.exists()  # our record says it is not
@@ -640,3 +643,5 @@ def test_old_guards_are_swept(world, server, sshd):
     world.clock.move(days=100)
     world.settle(run_now(world, world.add_task(server)).run_id)
     assert not foreign.exists()
+    assert forged.exists()
+    assert world.only_execution(second).next_poll is None

@@ -1,5 +1,6 @@
 """Masking: secrets are replaced, everything else is left as it came."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,3 +36,32 @@ def test_no_secret_is_left(data, secrets):
             assert secret not in masked
     if not any(secret in data for secret in secrets):
         assert masked == data
+
+
+def masked_byte_by_byte(data, secret):
+    """What mask is, said in the slowest way."""
+    result = bytearray(data)
+    for at in range(len(data) - len(secret) + 1):
+        if data[at : at + len(secret)] == secret:
+            result[at : at + len(secret)] = b"*" * len(secret)
+    return bytes(result)
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"b", b"ab", b"aba", b"aab"]), max_size=12),
+    st.lists(st.sampled_from([b"a", b"b", b"ab", b"aba"]), min_size=1, max_size=5),
+)
+def test_secrets_that_repeat_themselves_are_masked(parts, secret):
+    """Wherever they overlap with themselves."""
+    data = b"".join(parts)
+
+    assert mask(data, [b"".join(secret)]) == masked_byte_by_byte(data, b"".join(secret))
+
+
+@pytest.mark.parametrize("secret", [b"a" * 4096, b"a" * 64, b"a", b"ab" * 2048])
+@pytest.mark.timeout(20)
+def test_long_runs_of_a_secret_take_no_time(secret):
+    """A secret at every byte costs as little as one: it took minutes."""
+    data = secret * (2**23 // len(secret))
+
+    assert mask(data, [secret]) == b"*" * len(data)

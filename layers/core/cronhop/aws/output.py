@@ -35,15 +35,21 @@ class OutputBucket:
     def read(
         self, key: str, stream: Stream, chunk: Chunk, *, offset: int, limit: int
     ) -> bytes:
-        """Return at most `limit` bytes of a chunk from `offset` of the stream."""
+        """Return at most `limit` bytes of a chunk from `offset` of the stream.
+
+        Raises OutputUnavailable.
+        """
         first = offset - chunk.first
         last = min(first + limit, chunk.end - chunk.first) - 1
-        answer = self._client.get_object(
-            Bucket=self._bucket,
-            Key=_name(key, stream, chunk),
-            Range=f"bytes={first}-{last}",
-        )
-        data: bytes = answer["Body"].read()
+        try:
+            answer = self._client.get_object(
+                Bucket=self._bucket,
+                Key=_name(key, stream, chunk),
+                Range=f"bytes={first}-{last}",
+            )
+            data: bytes = answer["Body"].read()
+        except (BotoCoreError, ClientError) as exc:
+            raise OutputUnavailable("the bucket does not give this output") from exc
         return data
 
 

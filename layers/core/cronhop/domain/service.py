@@ -25,7 +25,8 @@ _TYPES: Final = (
     ".target",
     ".slice",
 )
-_USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?")
+_NOT_CONTROLLED: Final = (".device", ".scope")
+_USER: Final = re.compile(r"(?=.{1,32}\Z)[a-z_][a-z0-9_.-]*[$]?")
 
 
 class Action(StrEnum):
@@ -78,12 +79,19 @@ class ServiceControl:
         """The unit's whole name, with its type."""
         return self.unit if self.unit.endswith(_TYPES) else f"{self.unit}.service"
 
+    @property
+    def longest_s(self) -> int:
+        """How long it waits at most."""
+        return self.wait_s + (self.probe.wait_s if self.probe else 0)
+
     def check(self) -> None:
         """Ensure that it can be meant. Raises Invalid naming the field."""
         if not _UNIT.fullmatch(self.unit):
             raise Invalid(
                 "unit", "a unit's name has letters, digits and :-_.\\@, no - or . first"
             )
+        if self.unit.endswith(_NOT_CONTROLLED):
+            raise Invalid("unit", "systemd starts and stops no unit of this type")
         if len(self.unit_name) > _MAX_UNIT:
             raise Invalid("unit", f"it has more than {_MAX_UNIT} characters")
         _check_range("wait_s", self.wait_s, 1, MAX_WAIT_S)

@@ -70,7 +70,7 @@ class Alarms:
             return
         is_told = self._topic.publish(
             f"cronhop: host key changed: {server.name}",
-            f"{server.name} ({server.host}) shows a host key that is not pinned:\n\n"
+            f"{_printable(server.name)} ({server.host}) shows a host key that is not pinned:\n\n"
             f"seen:     {seen}\n"
             f"server:   {server.server_id}\n\n"
             "Nothing was sent to it, and no command is started on it until the key\n"
@@ -101,7 +101,13 @@ def _words(run: Run) -> tuple[str, str]:
     for server_id in run.targets[:10]:
         server = servers.get(server_id)
         lines.append(f"server:   {server.name if server else 'deleted'} ({server_id})")
-    return f"cronhop: {run.state.value}: {name}", "\n".join(lines) + "\n"
+    text = "\n".join(_printable(line) for line in lines)
+    return f"cronhop: {run.state.value}: {name}", f"{text}\n"
+
+
+def _printable(line: str) -> str:
+    """Return a line that is one line, whatever names and hosts put into it."""
+    return "".join(char if char.isprintable() else "?" for char in line)
 
 
 def _definition(run: Run) -> TaskDefinition | None:

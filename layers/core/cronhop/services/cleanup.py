@@ -123,12 +123,16 @@ class Cleanup:
         """
         run_id, _, rest = key.partition("-")
         server_id, _, _ = rest.partition("-")
-        if not (is_id(run_id) and is_id(server_id)):
+        try:
+            made = id_time(run_id)
+        except ValueError:
+            return False  # a name that the host has made up
+        if not is_id(server_id):
             return False
         now = self._now()
         execution = executions.get(run_id, server_id)
         if execution is None:
-            return now - id_time(run_id) > FORGOTTEN_AFTER
+            return now - made > FORGOTTEN_AFTER
         return (
             execution.finished_at is not None
             and execution.state.is_terminal

@@ -181,8 +181,11 @@ def _in_bucket(
         for piece, data in reader.read([one for one in pieces if one not in before]):
             # Shorter if what the command left running has truncated the file.
             chunk = replace(piece, end=piece.first + len(data))
-            bucket.keep(reader.key, source.stream, chunk, data)
-            chunks.append(chunk)
+            if data:
+                bucket.keep(reader.key, source.stream, chunk, data)
+                chunks.append(chunk)
+            if len(data) < piece.end - piece.first:
+                break  # the host says that there is more than it gives
     except (RemoteError, OutputUnavailable) as exc:
         log.warning(
             "Output is still on the host",
