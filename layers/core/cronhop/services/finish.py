@@ -148,23 +148,22 @@ class Finisher:
 
     def _known(self, execution: Execution, why: str) -> Outcome:
         """Return the outcome of an attempt whose output was waited for in vain."""
-        for one in attempts.of_execution(execution.run_id, execution.server_id):
-            if one.attempt == execution.attempt:
-                note = f"{one.reason}; its output could not be fetched whole: {why}"
-                return replace(one.outcome, reason=note)
-        return Outcome(state=State.LOST, reason=why)
+        known = attempts.get(execution, execution.attempt)
+        if known is None:
+            return Outcome(state=State.LOST, reason=why)
+        note = f"{known.reason}; its output could not be fetched whole: {why}"
+        return replace(known.outcome, reason=note)
 
     def _before(self, execution: Execution, outcome: Outcome) -> Outcome | None:
         """Return the outcome of the attempt before, if this one was not started."""
         if outcome.is_attempt or outcome.state not in NOT_STARTED:
             return None
-        for one in attempts.of_execution(execution.run_id, execution.server_id):
-            if one.attempt == execution.attempt - 1:
-                never = f"attempt {execution.attempt} was not started"
-                return replace(
-                    one.outcome, reason=f"{one.reason}; {never}: {outcome.reason}"
-                )
-        return None
+        before = execution.attempt - 1
+        known = attempts.get(execution, before) if before else None
+        if known is None:
+            return None
+        never = f"attempt {execution.attempt} was not started: {outcome.reason}"
+        return replace(known.outcome, reason=f"{known.reason}; {never}")
 
     def follow(self, visit: Visit, execution: Execution, now: datetime) -> None:
         """End the run as its execution ended, and free its task."""

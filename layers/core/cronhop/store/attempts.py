@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from cronhop.domain.run import Attempt, Execution, Outcome, State, Stream
@@ -26,6 +27,16 @@ def record(execution: Execution, outcome: Outcome, *, now: datetime) -> None:
         condition=ExecutionRow.state.does_not_exist()
         | ExecutionRow.uncollected.exists(),
     )
+
+
+def get(execution: Execution, number: int) -> Attempt | None:
+    """Return how an attempt ended, None if that is not on record."""
+    row = _row(replace(execution, attempt=number))
+    try:
+        row.refresh(consistent_read=True)
+    except ExecutionRow.DoesNotExist:
+        return None
+    return _attempt(row) if row.state else None
 
 
 def of_execution(run_id: str, server_id: str) -> list[Attempt]:
