@@ -7,6 +7,7 @@ import botocore.session
 import pytest
 from moto import mock_aws
 
+from cronhop.services import commands
 from tests.sshd import Sshd
 from tests.world import REGION, World
 
@@ -47,3 +48,21 @@ def world(monkeypatch):
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
         yield made
+
+
+@pytest.fixture
+def server(world, sshd):
+    """The real sshd, on record."""
+    return world.add_server(sshd)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Visits leave at once what is still running."""
+    monkeypatch.setattr(commands, "ATTACH_S", 0.05)
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """A file that a command waits for."""
+    return tmp_path / "gate"

@@ -10,11 +10,6 @@ from cronhop.store import runs
 from tests.world import Killed
 
 
-@pytest.fixture
-def server(world, sshd):
-    return world.add_server(sshd)
-
-
 def run_command(world, server, command, **changes):
     task = world.add_task(server, command=command, **changes)
     run = world.tasks.run(task.task_id, by="tester", now=world.clock())

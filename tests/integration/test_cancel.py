@@ -19,17 +19,6 @@ from tests.world import THOROUGH, Killed
 
 
 @pytest.fixture
-def server(world, sshd):
-    return world.add_server(sshd)
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    """Visits leave at once what is still running."""
-    monkeypatch.setattr(commands, "ATTACH_S", 0.05)
-
-
-@pytest.fixture
 def marks(tmp_path):
     """A file that a command leaves a line in for each start."""
     return tmp_path / "marks"

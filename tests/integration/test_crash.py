@@ -13,11 +13,6 @@ from tests.world import Killed
 
 
 @pytest.fixture
-def server(world, sshd):
-    return world.add_server(sshd)
-
-
-@pytest.fixture
 def marks(tmp_path):
     """A directory with a file for each run, a line in it for each start."""
     return tmp_path

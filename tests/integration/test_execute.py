@@ -21,11 +21,6 @@ from tests.sshd import keypair
 
 
 @pytest.fixture
-def server(world, sshd):
-    return world.add_server(sshd)
-
-
-@pytest.fixture
 def starts(sshd, tmp_path):
     """A command that leaves a line each time it is started, and the count."""
     marks = tmp_path / "starts"

@@ -34,11 +34,6 @@ def fresh(world):
     executor._executor.cache_clear()
 
 
-@pytest.fixture
-def server(world, sshd):
-    return world.add_server(sshd)
-
-
 def records(*bodies):
     return {
         "Records": [

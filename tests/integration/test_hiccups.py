@@ -27,21 +27,6 @@ from tests.sshd import wait_until
 from tests.world import SOME_HOST_KEY, Killed
 
 
-@pytest.fixture
-def server(world, sshd):
-    return world.add_server(sshd)
-
-
-@pytest.fixture
-def gate(tmp_path):
-    return tmp_path / "gate"
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    monkeypatch.setattr(commands, "ATTACH_S", 0.05)
-
-
 def run_now(world, task):
     return world.tasks.run(task.task_id, by="tester", now=world.clock())
 

@@ -23,11 +23,6 @@ BUCKET = "test-transfers"
 
 
 @pytest.fixture
-def server(world, sshd):
-    return world.add_server(sshd)
-
-
-@pytest.fixture
 def bucket(world, monkeypatch):
     """The bucket that a stack was given for transfers."""
     client = boto3.client("s3", region_name=REGION)

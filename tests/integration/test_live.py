@@ -2,30 +2,12 @@
 
 import base64
 
-import pytest
-
 from cronhop.domain.credential import Secret
 from cronhop.domain.message import MessageKind
 from cronhop.domain.run import State, Stream
 from cronhop.domain.task import Script
-from cronhop.services import commands
 from cronhop.store import executions
 from tests.sshd import wait_until
-
-
-@pytest.fixture
-def server(world, sshd):
-    return world.add_server(sshd)
-
-
-@pytest.fixture
-def gate(tmp_path):
-    return tmp_path / "gate"
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    monkeypatch.setattr(commands, "ATTACH_S", 0.05)
 
 
 def run_now(world, task):

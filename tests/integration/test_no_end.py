@@ -21,7 +21,7 @@ from cronhop.errors import (
     SecretUnavailable,
     Unreachable,
 )
-from cronhop.services import collect, commands
+from cronhop.services import collect
 from cronhop.services.gate import pass_gate
 from cronhop.ssh import runner
 from cronhop.ssh.connection import Connection
@@ -29,23 +29,6 @@ from cronhop.ssh.connections import Connections
 from cronhop.store import connection, credentials, runs, tasks
 from tests.sshd import LOOPBACK, keypair, wait_until
 from tests.world import SOME_HOST_KEY, Killed
-
-
-@pytest.fixture
-def server(world, sshd):
-    return world.add_server(sshd)
-
-
-@pytest.fixture
-def gate(tmp_path):
-    """A file that a command waits for."""
-    return tmp_path / "gate"
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    """Visits leave at once what is still running."""
-    monkeypatch.setattr(commands, "ATTACH_S", 0.05)
 
 
 def run_now(world, task):

@@ -18,16 +18,6 @@ def server(world, sshd):
     return world.add_server(sshd, max_concurrency=1)
 
 
-@pytest.fixture
-def impatient(monkeypatch):
-    monkeypatch.setattr(commands, "ATTACH_S", 0.05)
-
-
-@pytest.fixture
-def gate(tmp_path):
-    return tmp_path / "gate"
-
-
 def waiting(gate):
     return f"until [ -e {gate} ]; do sleep 0.02; done"
 

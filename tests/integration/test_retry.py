@@ -12,11 +12,6 @@ from cronhop.services import commands
 from cronhop.store import executions, runs, tasks
 
 
-@pytest.fixture
-def server(world, sshd):
-    return world.add_server(sshd)
-
-
 def run_now(world, task):
     return world.tasks.run(task.task_id, by="tester", now=world.clock())
 

@@ -14,6 +14,7 @@ from cronhop.errors import RemoteError, SecretMissing, SecretUnavailable
 from cronhop.observe import log
 from cronhop.services import places
 from cronhop.services.cleanup import Cleanup
+from cronhop.services.dispatch import CHECK_AFTER
 from cronhop.services.passwords import Passwords
 from cronhop.services.visit import Visit
 from cronhop.ssh.connection import Connection
@@ -21,7 +22,6 @@ from cronhop.store import attempts, executions, runs, servers, tasks
 
 POLL_MIN_S, POLL_MAX_S = 60, 300  # about a tenth of the time it has run
 RETRY_S = 30  # a host that could not be used
-CHECK_AFTER = timedelta(minutes=2)  # when the tick looks after what is due
 COLLECT_FIRST = timedelta(minutes=10)  # the output of an attempt, before the next one
 LOOKS = 4  # at a command at least, before it is lost
 NOT_STARTED = frozenset({State.FAILED, State.SKIPPED, State.MISSED})

@@ -255,14 +255,13 @@ def retry(
     )
 
 
-def ask_cancel(run_id: str, server_id: str, *, by: str, now: datetime) -> bool:
+def ask_cancel(run_id: str, server_id: str, *, by: str, now: datetime) -> None:
     """Let the execution end: no further attempt follows from here.
 
-    One that nobody has claimed is written `cancelled`, so that nobody can. False
-    if it has ended already.
+    One that nobody has claimed is written `cancelled`, so that nobody can. One
+    that has ended stays as it is.
     """
-    row = ExecutionRow(run_id=run_id, server_id=server_id)
-    if put(
+    is_new = put(
         ExecutionRow(
             run_id=run_id,
             server_id=server_id,
@@ -276,13 +275,13 @@ def ask_cancel(run_id: str, server_id: str, *, by: str, now: datetime) -> bool:
             ttl=int(now.timestamp()) + retention_s(),
         ),
         condition=ExecutionRow.run_id.does_not_exist(),
-    ):
-        return True
-    return update(
-        row,
-        actions=[ExecutionRow.cancel_by.set(ExecutionRow.cancel_by | by)],
-        condition=_IS_OPEN,
     )
+    if not is_new:
+        update(
+            ExecutionRow(run_id=run_id, server_id=server_id),
+            actions=[ExecutionRow.cancel_by.set(ExecutionRow.cancel_by | by)],
+            condition=_IS_OPEN,
+        )
 
 
 def ask_poll(
