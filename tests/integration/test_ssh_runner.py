@@ -94,7 +94,7 @@ def is_sleep(pid):
 
 
 def state_file(guard, kind):
-    """The one file whose name is the state, None if the state is another."""
+    """A file whose name is a state, None if that was not come to."""
     return next(guard.glob(f"{kind}.*"), None)
 
 
@@ -313,6 +313,39 @@ def test_a_killed_supervisor_is_lost(connection, guard):
 
     assert (report.state, report.reason) == (RemoteState.LOST, "runner died")
     assert again.state is RemoteState.LOST
+
+
+def test_a_visit_learns_that_nobody_will_wake_it(connection, guard):
+    """The supervisor and its watcher die together: the visit ends all the same."""
+    with ThreadPoolExecutor(1) as pool:
+        visit = pool.submit(start, connection, "exec sleep 60", wait_s=60)
+        wait_until(lambda: list(guard.glob("group.*.*")))
+        supervisor = int(state_file(guard, "run").name.split(".")[1])
+        command = int(state_file(guard, "group").name.split(".")[1])
+        os.kill(supervisor, signal.SIGSTOP)
+        children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text()
+        for child in {int(pid) for pid in children.split()} - {command}:
+            os.kill(child, signal.SIGKILL)
+        os.kill(supervisor, signal.SIGKILL)
+        report = visit.result(timeout=20)
+
+    os.kill(command, signal.SIGKILL)
+    assert (report.state, report.reason) == (RemoteState.LOST, "runner died")
+
+
+def test_a_long_grace_does_not_hold_the_visit(connection, guard):
+    """It has waited long enough while the command is given time to end."""
+    report = start(
+        connection,
+        "trap : TERM; while :; do sleep 0.1; done",
+        wait_s=2,
+        timeout_s=1,
+        kill_grace_s=60,
+    )
+    os.kill(-int(state_file(guard, "timeout").name.split(".")[1]), signal.SIGKILL)
+
+    assert report.state is RemoteState.RUNNING
+    assert attach(connection).timed_out
 
 
 def test_a_pid_of_another_process_is_no_supervisor(connection, guard):

@@ -148,6 +148,21 @@ def test_a_disk_that_fills_during_the_run(connection, home):
     assert report.stdout_head == b"first\n"
 
 
+def test_inodes_that_run_out_during_the_run(connection, home):
+    """No name can be added any more: the exit code takes the place of another."""
+    with mounted(home, "size=1m,nr_inodes=60"):
+        report = start(
+            connection, "n=0; while touch $n; do n=$((n + 1)); done 2>&-; exit 21"
+        )
+        names = {
+            path.name.split(".")[0] for path in (home / ".cronhop" / KEY).iterdir()
+        }
+
+    assert (report.state, report.exit_code) == (RemoteState.EXITED, 21)
+    assert "exit" in names
+    assert "run" not in names
+
+
 def test_a_home_that_becomes_read_only(connection, home, tmp_path):
     """It is told so, for root too, and nothing is started; later all goes well."""
     with mounted(home, "size=1m") as remount:

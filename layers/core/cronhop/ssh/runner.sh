@@ -15,25 +15,27 @@
 #   command               the command's text
 #   stdout, stderr        pipes, from the command to their keepers; becomes
 #   wake                  a pipe, to the visit that started it: a line when the
-#                         command starts, and when its end is published
+#                         command starts, when its end is published, and now and
+#                         then while it waits
 #   stdout.cut, stderr.cut
 #                         the keeper failed, the disk being full: the rest is lost
 #   stdout.<blocks>.<n>, stderr.<blocks>.<n>
 #                         segment n of what it wrote; all but the last are of exactly
 #                         so many blocks of 8 KiB. The first five and the last six
 #                         are kept, others are empty or gone
-#   new.<boot>            made, not yet taken over by the supervisor; becomes
+#   new.<boot>            made, not yet taken over by the supervisor; then comes
 #   run.<pid>.<ticks>.<boot>.<started>
-#                         the supervisor's process; becomes
+#                         the supervisor's process; then comes
 #   exit.<code>.<ended>.<started>[.timeout.<escaped> or .cancel.<escaped>]
-#   group, group.<pid>.<ticks>
-#                         the command's process group; becomes one of
+#   group                 made for, and followed by
+#   group.<pid>.<ticks>   the command's process group; becomes one of
 #   timeout.<pid>.<ticks>, cancel.<pid>.<ticks>.<grace>
 #                         the time-out has struck, or a visit: whoever came first
 #   as.<user>             whom sudo makes of us for the command
 #
-# State is in names because a rename is atomic and needs no space: a disk that the
-# command fills cannot take its exit code away. Times are of /proc/uptime, in
+# State is in names, which the shell makes by itself; where there is no room for
+# another name, the one before is renamed, which needs none: a disk that the command
+# fills cannot take its exit code away. Times are of /proc/uptime, in
 # hundredths of a second, so the host's clock may be set at will.
 #
 #   ch_visit (sh -s over SSH)        answers and ends
@@ -58,6 +60,8 @@ ch_prepare() {
     ch_speak
     ch_find_setsid
     read -r ch_boot </proc/sys/kernel/random/boot_id || ch_fail no_proc
+    ch_clock
+    ch_since=$ch_tick
 }
 
 # Set ch_setsid to its path: the command may have another PATH.
@@ -127,10 +131,12 @@ ch_start() {
         fi
         # For another user the text is not in a file: he may not come to it.
         [ -n "$ch_user" ] || ch_command=
-        # Open for both, it waits for nobody, and nobody who writes waits for us.
-        exec 8<>"$ch_dir/wake"
-        ch_detach "ch_supervise $ch_key $ch_timeout $ch_grace $ch_mask $ch_blocks" \
-            "$ch_user" "$ch_command" "$@"
+        # Open for both, it waits for nobody. The supervisor has it from birth and
+        # the command never: we read the end of it when nobody is left to wake us.
+        exec 8<>"$ch_dir/wake" 9<"$ch_dir/wake"
+        ch_detach "ch_supervise $ch_key $ch_timeout $ch_grace $ch_mask $ch_blocks \
+$ch_wait" "$ch_user" "$ch_command" "$@"
+        exec 8>&-
         ch_await_end 1 "$ch_wait" "$ch_inline"
     else
         ch_taken
@@ -233,7 +239,7 @@ ch_detach() {
     fi
     # A process that leads its group makes setsid fork: two of them detach without
     # "&", which would leave SIGINT and SIGQUIT ignored.
-    ch_feed "$@" | "$ch_setsid" "$ch_setsid" /bin/sh -s >/dev/null 2>&1 8>&-
+    ch_feed "$@" 8>&- 9<&- | "$ch_setsid" "$ch_setsid" /bin/sh -s >/dev/null 2>&1 9<&-
 }
 
 # Print a script for the stdin of a shell: a function's call, and words for it.
@@ -251,18 +257,16 @@ $ch_line
 }
 
 ch_supervise() {
-    ch_key=$1 ch_timeout=$2 ch_grace=$3 ch_mask=$4 ch_blocks=$5 ch_user=$6 ch_command=$7
-    ch_again=
-    shift 7
+    ch_key=$1 ch_timeout=$2 ch_grace=$3 ch_mask=$4 ch_blocks=$5 ch_wait=$6
+    ch_user=$7 ch_command=$8 ch_again=
+    shift 8
     exec </dev/null >/dev/null 2>&1
     ch_marker=
     ch_prepare
     ch_stat $$
-    ch_clock
-    ch_started=$ch_now ch_since=$ch_tick
+    ch_started=$ch_now
     ch_state=run.$$.$ch_ticks.$ch_boot.$ch_started
-    mv -f "$ch_dir/new.$ch_boot" "$ch_dir/$ch_state" || exit 1
-    exec 8<>"$ch_dir/wake"
+    ch_publish "new.$ch_boot" "$ch_state" || exit 1
     ch_watch &
     ch_watcher=$!
     # Both ends are opened here, with the help of <>, which waits for nobody. A read
@@ -293,8 +297,10 @@ ch_supervise() {
         wait "$ch_watcher"
         # It may have struck just now, and not have come to the KILL; nor need ch_kill.
         if ch_group timeout; then
+            ch_pulse &
             ch_end_group TERM
         elif ch_group cancel; then
+            ch_pulse &
             ch_grace=$ch_term
             ch_end_group 0
         fi
@@ -307,15 +313,21 @@ ch_supervise() {
         ch_end=$ch_end.cancel.$(ch_count)
     fi
     ch_left=60
-    until mv -f "$ch_dir/$ch_state" "$ch_dir/$ch_end"; do
+    until ch_publish "$ch_state" "$ch_end"; do
         ch_left=$((ch_left - 1))
         [ "$ch_left" -gt 0 ] || break
         sleep 1
+        echo >&8
     done
     echo >&8
     [ "$ch_out" -gt 0 ] || cat <&4 &
     [ "$ch_err" -gt 0 ] || cat <&6 &
     exit 0
+}
+
+# Put a name beside the one before, or in its place.
+ch_publish() {
+    true >"$ch_dir/$2" || mv -f "$ch_dir/$1" "$ch_dir/$2"
 }
 
 # Wait for the keepers; set ch_out and ch_err to 0 where a keeper was let go.
@@ -326,6 +338,7 @@ ch_await() {
         ch_left=$((ch_left - 1))
     done
     if ch_keeps; then
+        ch_pulse &
         {
             ch_sleep 0.1
             ch_settle stdout "$ch_out" &
@@ -454,7 +467,7 @@ ch_next() {
 ch_become() {
     read -r ch_pid ch_rest </proc/self/stat
     ch_stat "$ch_pid"
-    mv -f "$ch_dir/group" "$ch_dir/group.$ch_pid.$ch_ticks" || exit 126
+    ch_publish group "group.$ch_pid.$ch_ticks" || exit 126
     echo >&8
     umask "$ch_mask"
     exec >&5 2>&7 4<&- 5>&- 6<&- 7>&- 8>&-
@@ -531,12 +544,16 @@ ch_run() {
 ch_watch() {
     ch_nap=
     trap 'kill $ch_nap; exit 0' TERM
-    ch_left=$ch_timeout
-    # More than once only if somebody killed the sleep.
+    ch_left=$ch_timeout ch_elapsed=0
+    # More than once if a visit waits, or if somebody killed the sleep.
     while [ "$ch_left" -gt 0 ]; do
-        sleep "$ch_left" &
+        ch_pause=$ch_left
+        # Its time began before ours.
+        [ "$ch_elapsed" -ge "$ch_wait" ] || ch_pause=1
+        sleep "$ch_pause" &
         ch_nap=$!
         wait "$ch_nap"
+        echo >&8
         ch_elapsed
         ch_left=$((ch_timeout - ch_elapsed / 100))
     done
@@ -547,8 +564,20 @@ ch_watch() {
         [ "$ch_left" -gt 0 ] || exit 0
         ch_sleep 0.1
     done
-    mv -f "$ch_dir/group.$ch_pid.$ch_birth" "$ch_dir/timeout.$ch_pid.$ch_birth" &&
-        ch_end_group TERM
+    mv -f "$ch_dir/group.$ch_pid.$ch_birth" "$ch_dir/timeout.$ch_pid.$ch_birth" ||
+        return 0
+    ch_pulse &
+    ch_end_group TERM
+}
+
+# Wake the visit until it has waited long enough: what comes now may take a while.
+ch_pulse() {
+    ch_elapsed
+    while [ "$ch_elapsed" -lt "$ch_wait" ] && kill -s 0 $$; do
+        sleep 1
+        echo >&8
+        ch_elapsed
+    done
 }
 
 # End the command for a visit, without it.
@@ -668,9 +697,7 @@ ch_escaped() {
 
 # Wait until the command has ended, for so many hundredths of a second, and report.
 ch_await_end() {
-    ch_here=$1 ch_wait=$2 ch_inline=$3 ch_ticker=
-    ch_clock
-    ch_since=$ch_tick
+    ch_here=$1 ch_wait=$2 ch_inline=$3
     ch_elapsed=0
     set -- 0.01 0.01 0.02 0.02 0.03 0.05 0.07 0.1 0.15 0.2
     while :; do
@@ -689,23 +716,13 @@ ch_await_end() {
         # Noise, which ends the visit if the connection is closed.
         echo || exit 0
         if [ "$ch_here" = 1 ]; then
-            [ -n "$ch_ticker" ] || ch_start_ticker
-            read -r ch_rest <&8
+            read -r ch_rest <&9 || ch_sleep 0.1
         else
             ch_sleep "${1:-0.25}"
             [ $# -eq 0 ] || shift
         fi
     done
-    [ -z "$ch_ticker" ] || kill "$ch_ticker"
     ch_report
-}
-
-# Wake us now and then, beside the supervisor, which does it once and may be killed.
-ch_start_ticker() {
-    while ch_sleep 0.25 && kill -s 0 $$; do
-        echo >&8
-    done </dev/null >/dev/null &
-    ch_ticker=$!
 }
 
 # Whether this visit ends a command whose supervisor is dead, and has not yet.
@@ -777,7 +794,7 @@ ch_slice() {
     while [ "$ch_want" -gt 0 ] && [ "$ch_number" -le "$ch_last" ]; do
         [ "$ch_number" -lt "$ch_heads" ] || [ "$ch_number" -ge "$ch_first" ] || break
         ch_file=$1.$ch_blocks.$ch_number
-        ch_is_plain "$ch_file" || break
+        ch_is_plain "$ch_file" && [ -s "$ch_dir/$ch_file" ] || break
         ch_part=$((ch_blocks * 8192 - ch_skip))
         [ "$ch_part" -le "$ch_want" ] || ch_part=$ch_want
         if [ "$ch_skip" -eq 0 ]; then
