@@ -249,6 +249,18 @@ def test_server_life(api, credential):
     assert api("POST", "/v1/servers", server_body(name="web-2")).status == 201
 
 
+@pytest.mark.parametrize("key", ["S", "N", "B", "BOOL", "NULL", "L", "M", "SS"])
+def test_a_tag_may_be_named_like_a_type_of_the_store(api, server, key):
+    """What the store calls its types is no matter of the users'."""
+    path = f"/v1/servers/{server['server_id']}"
+
+    changed = api("PATCH", path, {"tags": {key: "x"}})
+
+    assert changed.status == 200, changed.body
+    assert api("GET", path).body["tags"] == {key: "x"}
+    assert api("GET", "/v1/servers").body["items"][0]["tags"] == {key: "x"}
+
+
 def test_two_servers_never_share_a_name(api, server):
     """The second one is a conflict that names the field."""
     answer = api("POST", "/v1/servers", server_body())

@@ -108,6 +108,20 @@ def test_environment_and_secrets_reach_the_command(world, server):
     assert "s3cr3t" not in world.dump()
 
 
+@pytest.mark.parametrize("name", ["B", "L", "N", "S", "BOOL", "NULL"])
+def test_a_secret_may_be_named_like_a_type_of_the_store(world, server, name):
+    """The variable's name is the user's, whatever the store calls its types."""
+    world.credentials.create(
+        "pass", Secret(password="s3cr3t"), by="tester", now=world.clock()
+    )
+    spec = Script(command=f'printf %s "${name}" | wc -c', secrets={name: "pass"})
+
+    run = run_command(world, server, "", spec=spec)
+
+    assert run.state is State.COMPLETED
+    assert world.output(run, Stream.STDOUT).data.strip() == b"6"
+
+
 def test_long_output_lies_in_the_bucket(world, server):
     """Any page of it is read by offset, whole and exact."""
     run = run_command(world, server, "seq 1 400000")

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from pynamodb.attributes import Attribute
+from pynamodb.attributes import Attribute, JSONAttribute
 from pynamodb.constants import NUMBER
-from pynamodb.expressions.update import Action
+from pynamodb.expressions.update import Action, RemoveAction, SetAction
 
 LISTED = "1"  # the one key of an index that lists a table's living items
 
@@ -24,6 +24,17 @@ class InstantAttribute(Attribute[datetime]):
 
     def deserialize(self, value: Any) -> datetime:
         return datetime.fromtimestamp(float(value), tz=UTC)
+
+
+class PlainAttribute(JSONAttribute):
+    """Plain values, kept as JSON.
+
+    pynamodb takes {"S": …}, or any other type of DynamoDB's, for a value that is
+    serialized already: this one always is.
+    """
+
+    def set(self, value: Any) -> SetAction | RemoveAction:
+        return super().set({self.attr_type: self.serialize(value)})
 
 
 def set_or_remove(*values: tuple[Attribute[Any], Any]) -> list[Action]:

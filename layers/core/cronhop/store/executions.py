@@ -9,7 +9,6 @@ from typing import Any
 from pynamodb.attributes import (
     BinaryAttribute,
     BooleanAttribute,
-    JSONAttribute,
     NumberAttribute,
     UnicodeAttribute,
 )
@@ -27,7 +26,7 @@ from cronhop.domain.run import (
     State,
     StreamRecord,
 )
-from cronhop.store.attributes import InstantAttribute, set_or_remove
+from cronhop.store.attributes import InstantAttribute, PlainAttribute, set_or_remove
 from cronhop.store.connection import put, retention_s, shards, table, update
 from cronhop.store.page import Page
 
@@ -75,7 +74,7 @@ class ExecutionRow(Model):
     first_visit = UnicodeAttribute(null=True)
     first_at = InstantAttribute(null=True)
     held_since = InstantAttribute(null=True)
-    secret_ids = JSONAttribute(null=True)
+    secret_ids = PlainAttribute(null=True)
     due_at = InstantAttribute(null=True)
     cancel_by = UnicodeAttribute(null=True)
     asked_at = InstantAttribute(null=True)
@@ -85,8 +84,8 @@ class ExecutionRow(Model):
     started_at = InstantAttribute(null=True)
     finished_at = InstantAttribute(null=True)
     exit_code = NumberAttribute(null=True)
-    stdout = JSONAttribute(null=True)
-    stderr = JSONAttribute(null=True)
+    stdout = PlainAttribute(null=True)
+    stderr = PlainAttribute(null=True)
     stdout_data = BinaryAttribute(legacy_encoding=False, null=True)
     stderr_data = BinaryAttribute(legacy_encoding=False, null=True)
     ttl = NumberAttribute(null=True)

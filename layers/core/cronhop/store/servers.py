@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from pynamodb.attributes import (
-    JSONAttribute,
     ListAttribute,
     NumberAttribute,
     UnicodeAttribute,
@@ -26,7 +25,12 @@ from pynamodb.transactions import TransactWrite
 from cronhop.domain.server import Server, ServerStatus
 from cronhop.domain.server_check import HostKeyAlert, ServerCheck
 from cronhop.errors import Conflict, PreconditionFailed
-from cronhop.store.attributes import LISTED, InstantAttribute, set_or_remove
+from cronhop.store.attributes import (
+    LISTED,
+    InstantAttribute,
+    PlainAttribute,
+    set_or_remove,
+)
 from cronhop.store.connection import table, update
 from cronhop.store.names import name_key, named_write
 from cronhop.store.page import Page
@@ -68,7 +72,7 @@ class ServerRow(Model):
     credential = UnicodeAttribute(null=True)
     host_keys: ListAttribute[Any] = ListAttribute(null=True)
     environment = UnicodeAttribute(null=True)
-    tags = JSONAttribute(null=True)
+    tags = PlainAttribute(null=True)
     max_concurrency = NumberAttribute(null=True)
     active = UnicodeSetAttribute(null=True)
     waiting = UnicodeSetAttribute(null=True)
@@ -81,7 +85,7 @@ class ServerRow(Model):
     jump_for = UnicodeSetAttribute(null=True)
     check_id = UnicodeAttribute(null=True)  # asked for
     checked = UnicodeAttribute(null=True)  # the id of last_check
-    last_check = JSONAttribute(null=True)
+    last_check = PlainAttribute(null=True)
     alert_keys = UnicodeSetAttribute(null=True)  # seen since the alert is on
     alert_seen = UnicodeAttribute(null=True)
     alert_at = InstantAttribute(null=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 from pynamodb.attributes import (
     BooleanAttribute,
-    JSONAttribute,
     NumberAttribute,
     UnicodeAttribute,
 )
@@ -23,7 +22,7 @@ from pynamodb.transactions import TransactWrite
 
 from cronhop.domain.ids import shard_of
 from cronhop.domain.task import Task, TaskDefinition
-from cronhop.store.attributes import LISTED, InstantAttribute
+from cronhop.store.attributes import LISTED, InstantAttribute, PlainAttribute
 from cronhop.store.connection import shards, table, update
 from cronhop.store.names import name_key, named_write
 from cronhop.store.page import Page
@@ -74,7 +73,7 @@ class TaskRow(Model):
     name = UnicodeAttribute(null=True)
     kind = UnicodeAttribute(null=True)
     enabled = BooleanAttribute(null=True)
-    definition = JSONAttribute(null=True)
+    definition = PlainAttribute(null=True)
     version = NumberAttribute(null=True)
     schedule_version = NumberAttribute(null=True)
     active_run = UnicodeAttribute(null=True)
@@ -98,7 +97,7 @@ class TaskVersionRow(Model):
 
     task_id = UnicodeAttribute(hash_key=True)
     version = NumberAttribute(range_key=True)
-    definition = JSONAttribute()
+    definition = PlainAttribute()
     created_by = UnicodeAttribute()
     created_at = InstantAttribute()
 
