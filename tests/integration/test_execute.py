@@ -91,6 +91,15 @@ def test_what_outlives_the_timeout_is_said(world, server, sshd):
                 os.kill(int(environ.parent.name), signal.SIGKILL)
 
 
+def test_what_outlives_its_command_is_said(world, server):
+    """Its later output is on record nowhere, so the run says that there may be some."""
+    run = run_command(world, server, "sleep 5 & echo now")
+
+    assert run.state is State.COMPLETED
+    assert run.reason == "1 of its processes outlived it, what they write is not kept"
+    assert world.output(run, Stream.STDOUT).data == b"now\n"
+
+
 def test_environment_and_secrets_reach_the_command(world, server):
     """Values arrive byte for byte; a secret is masked in what is kept."""
     world.credentials.create(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronhop.domain.mask import mask
+from cronhop.domain.mask import forms, mask
 
 
 def test_secret_is_replaced_by_as_many_stars():
@@ -65,3 +65,16 @@ def test_long_runs_of_a_secret_take_no_time(secret):
     data = secret * (2**23 // len(secret))
 
     assert mask(data, [secret]) == b"*" * len(data)
+
+
+@pytest.mark.parametrize(
+    ("secret", "shown", "masked"),
+    [
+        (b"tail-secret\n", b"[tail-secret]", b"[***********]"),
+        (b"first line\r\nsecond line", b"+ second line\n", b"+ ***********\n"),
+        (b"{\n 'user': 1\n}\n", b"{}\n 'user': 1\n", b"{}\n**********\n"),
+    ],
+)
+def test_a_secret_is_masked_as_shells_and_tools_show_it(secret, shown, masked):
+    """Without the newline at its end, and line by line."""
+    assert mask(shown, forms(secret)) == masked

@@ -88,7 +88,9 @@ class Files:
 
     def _required(self) -> str:
         if not self._bucket:
-            raise ObjectRefused("the stack has no transfer bucket")
+            raise ObjectRefused(
+                "the stack has none; its parameter TransferBucket names one"
+            )
         return self._bucket
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+MIN_LINE = 8  # bytes
+
 
 def mask(data: bytes, secrets: Iterable[bytes]) -> bytes:
     """Return the data with each secret in it as that many `*`.
@@ -23,6 +25,16 @@ def mask(data: bytes, secrets: Iterable[bytes]) -> bytes:
             masked[at:end] = b"*" * (end - at)
             at = data.find(secret, end - len(secret) + 1)
     return bytes(masked)
+
+
+def forms(secret: bytes) -> tuple[bytes, ...]:
+    """Return what of a secret is masked: itself, as `$(…)` has it, and its lines.
+
+    A shell drops newlines at the end, and tools print line by line. Lines of less
+    than `MIN_LINE` bytes stand in too many other places.
+    """
+    lines = [line for line in secret.splitlines() if len(line) >= MIN_LINE]
+    return tuple(dict.fromkeys([secret, secret.rstrip(b"\n"), *lines]))
 
 
 @lru_cache(maxsize=32)

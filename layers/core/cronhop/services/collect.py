@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cronhop.aws.output import OutputBucket
-from cronhop.domain.mask import mask
+from cronhop.domain.mask import forms, mask
 from cronhop.domain.run import Chunk, Execution, Stream, StreamRecord
 from cronhop.domain.task import TaskDefinition
 from cronhop.errors import OutputUnavailable, RemoteError, SecretUnavailable
@@ -78,7 +78,11 @@ class Collector:
             report,
             connection,
             self.bucket,
-            [values[name].encode() for name in definition.secrets],
+            [
+                form
+                for name in definition.secrets
+                for form in forms(values[name].encode())
+            ],
             cap_bytes=definition.output_cap_bytes,
             now=now,
         )

@@ -423,9 +423,11 @@ def _outcome(visit: Visit, report: Report, note: str | None) -> Outcome:
         state, reason = State.COMPLETED, None
     else:
         state, reason = State.FAILED, f"exit code {report.exit_code}"
-    escaped = (
-        f"{report.escaped} of its processes outlived it" if report.escaped else None
-    )
+    escaped = None
+    if report.escaped:
+        escaped = f"{report.escaped} of its processes outlived it"
+        if state in {State.COMPLETED, State.FAILED}:
+            escaped += ", what they write is not kept"
     reasons = [text for text in (reason, escaped, note) if text]
     return Outcome(
         state=state, reason="; ".join(reasons) or None, exit_code=report.exit_code

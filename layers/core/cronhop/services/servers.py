@@ -105,7 +105,11 @@ class Servers:
         seen = old.last_check.host_keys_seen if old.last_check else ()
         line = next((one.key for one in seen if one.fingerprint == fingerprint), None)
         if line is None:
-            raise Conflict("the last check has not seen this key", field="fingerprint")
+            raise Conflict(
+                "the last check has not seen this key: check the server, then approve"
+                " what it has shown",
+                field="fingerprint",
+            )
         others = [
             key for key in old.host_keys if fingerprint_of_line(key) != fingerprint
         ]

@@ -149,7 +149,8 @@ class Report:
     |                           | than is counted                                |
     | stdout_head, stderr_head  | how they begin, when exited                    |
     | reason                    | in words, for `lost`                           |
-    | escaped                   | processes that outlived time-out or `cancel`   |
+    | escaped                   | processes that outlived time-out or `cancel`,  |
+    |                           | or the command's own end with its output open  |
     """
 
     state: RemoteState
@@ -173,7 +174,7 @@ class Report:
 
 _LOST: Final = {
     "rebooted": "host rebooted",
-    "died": "runner died",
+    "died": "runner died; the command may still run, and nobody ends it",
     "never_started": "never started: guard without pid",
     "cleaned": "cleaned: its files were removed, or its start was forbidden",
     "replaced": "its directory was replaced",

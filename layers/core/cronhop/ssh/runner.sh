@@ -26,7 +26,8 @@
 #   new.<boot>            made, not yet taken over by the supervisor; then comes
 #   run.<pid>.<ticks>.<boot>.<started>
 #                         the supervisor's process; then comes
-#   exit.<code>.<ended>.<started>[.timeout.<escaped> or .cancel.<escaped>]
+#   exit.<code>.<ended>.<started>[.timeout.<escaped>, .cancel.<escaped> or
+#                         .left.<escaped>, who may still write]
 #   group                 made for, and followed by
 #   group.<pid>.<ticks>   the command's process group; becomes one of
 #   timeout.<pid>.<ticks>, cancel.<pid>.<ticks>.<grace>
@@ -311,6 +312,11 @@ ch_supervise() {
         ch_end=$ch_end.timeout.$(ch_count)
     elif ch_group cancel; then
         ch_end=$ch_end.cancel.$(ch_count)
+    elif [ "$ch_out" = 0 ] || [ "$ch_err" = 0 ]; then
+        # Somebody may still write. Who has another environment is not counted.
+        ch_number=$(ch_count)
+        [ "$ch_number" -gt 0 ] || ch_number=1
+        ch_end=$ch_end.left.$ch_number
     fi
     ch_left=60
     until ch_publish "$ch_state" "$ch_end"; do
@@ -867,6 +873,7 @@ ch_judge() {
         case $5 in
         timeout) ch_timed_out=1 ch_left=$6 ;;
         cancel) ch_cancelled=1 ch_left=$6 ;;
+        left) ch_left=$6 ;;
         esac
         ;;
     run)
