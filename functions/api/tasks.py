@@ -81,7 +81,7 @@ def _view(task: Task) -> dict[str, Any]:
     upcoming = None
     if not task.invalid:
         try:
-            upcoming = following(task.definition, now())
+            upcoming = following(task, now())
         except Invalid as exc:
             # Its zone is gone since it was written; the tick will park it.
             task = dataclasses.replace(task, invalid=str(exc))

@@ -1,5 +1,6 @@
 """The tick: every slot that is due gets one row and one start."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,6 +8,13 @@ import pytest
 from cronhop.domain.ids import slot_run_id
 from cronhop.domain.message import MessageKind
 from cronhop.domain.run import State
+from cronhop.domain.schedule import (
+    CronSchedule,
+    EverySchedule,
+    OnceSchedule,
+    is_slot,
+)
+from cronhop.services import dispatch
 from cronhop.services.dispatch import LOOK_AHEAD
 from cronhop.store import runs, tasks
 from tests.world import NOW
@@ -229,3 +237,104 @@ def test_due_lists_and_starts_nothing(world, server):
     assert world.dispatcher.due(world.clock()) == [(task.task_id, task.next_run)]
     assert world.messages() == []
     assert world.all_runs() == []
+
+
+def test_every_second_of_the_look_ahead_is_sent_at_its_second(world, server):
+    """Slots of less than a minute each have a row and a delay; no tick doubles one."""
+    world.clock.now = NOW + timedelta(milliseconds=300)
+    task = world.add_task(
+        server, schedule=CronSchedule(cron="*/10 * * * * *", seconds=True)
+    )
+    early = sent(world)
+    world.clock.move(seconds=59)
+
+    report = world.tick()
+
+    assert [delay for _, delay in early] == [10, 20, 30, 40, 50, 60, 70, 80, 90]
+    assert report.started == [run_id for run_id, _ in sent(world)]
+    ids = [run_id for run_id, _ in early] + report.started
+    seconds = range(10, 150, 10)
+    assert ids == [
+        slot_run_id(task.task_id, NOW + timedelta(seconds=second)) for second in seconds
+    ]
+
+
+def test_a_task_of_every_second_is_bounded_work(world, server, monkeypatch):
+    """What is beyond the bound waits for the next tick, and nothing is left out."""
+    monkeypatch.setattr(dispatch, "SLOTS_A_TICK", 20)
+    task = world.add_task(
+        server, schedule=CronSchedule(cron="* * * * * *", seconds=True)
+    )
+
+    first, second = len(sent(world)), len(world.tick().started)
+
+    assert (first, second) == (20, 20)
+    assert tasks.get(task.task_id).next_run == NOW + timedelta(seconds=41)
+
+
+def test_an_interval_does_not_drift(world, server):
+    """Ticks that come late move no slot."""
+    task = world.add_task(server, schedule=EverySchedule(every_s=600))
+    slots = []
+    for late_s in (0, 17, 3, 40):
+        cursor = tasks.get(task.task_id).next_run
+        slots.append(cursor)
+        world.clock.now = cursor + timedelta(seconds=late_s)
+        world.tick()
+
+    assert slots == [NOW + timedelta(minutes=10 * number) for number in range(1, 5)]
+
+
+def test_a_single_instant_stays_on_record(world, server):
+    """Its task is there after it ran, with nothing to come."""
+    at = NOW + timedelta(minutes=30)
+    task = world.add_task(server, schedule=OnceSchedule(at=at))
+    world.clock.now = at - timedelta(seconds=10)
+
+    assert world.tick().started == [slot_run_id(task.task_id, at)]
+
+    world.clock.move(minutes=5)
+    assert world.tick().started == []
+    kept = tasks.get(task.task_id)
+    assert (kept.next_run, kept.definition.enabled) == (None, True)
+    renamed = replace(task.definition, name="still there")
+    changed = world.tasks.change(
+        task.task_id, renamed, version=None, by="tester", now=world.clock()
+    )
+    assert changed.next_run is None
+
+
+def test_h_is_hashed_by_the_task(world, server):
+    """The slot is the one that the task's own id makes of it."""
+    task = world.add_task(server, cron="H H * * *")
+    world.clock.now = task.next_run
+
+    report = world.tick()
+
+    assert is_slot(task.schedule, task.next_run)
+    assert report.started == [slot_run_id(task.task_id, task.next_run)]
+    assert tasks.get(task.task_id).next_run == task.next_run + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected_h"),
+    [("Etc/GMT-1", 9), ("Etc/GMT+1", 11)],
+    ids=["earlier", "later"],
+)
+def test_new_zone_rules_move_the_slots_to_come(world, server, zone, expected_h):
+    """A cursor found by the old rules is no slot: the one that was meant runs once."""
+    task = world.add_task(server, cron="0 10 * * *")
+    plain = task.definition.to_dict()
+    plain["schedule"]["timezone"] = zone
+    row = tasks.TaskRow(task_id=task.task_id)
+    row.update(actions=[tasks.TaskRow.definition.set(plain)])
+    expected = task.next_run.replace(hour=expected_h)
+
+    world.clock.now = task.next_run
+    started = world.tick().started
+    world.clock.now = task.next_run.replace(hour=11)
+    started += world.tick().started
+
+    assert started == [slot_run_id(task.task_id, expected)]
+    following = tasks.get(task.task_id).next_run
+    assert following == expected + timedelta(days=1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cronhop.domain.run import Run, State, Trigger
-from cronhop.domain.schedule import next_slot
+from cronhop.domain.schedule import is_slot
 from cronhop.domain.task import Task
 
 
@@ -45,7 +45,6 @@ def refusal(run: Run, task: Task | None, now: datetime) -> Refusal | None:
 def _is_slot(run: Run, task: Task) -> bool:
     if run.schedule_version == task.schedule_version:
         return True
-    schedule = task.definition.schedule
-    if schedule is None or run.slot is None:
+    if task.schedule is None or run.slot is None:
         return False
-    return next_slot(schedule, run.slot - timedelta(seconds=1)) == run.slot
+    return is_slot(task.schedule, run.slot)

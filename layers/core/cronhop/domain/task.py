@@ -8,9 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from cronhop.domain import schedule as schedules
 from cronhop.domain.retry import RETRIED, Retry
 from cronhop.domain.run import State
-from cronhop.domain.schedule import CronSchedule
+from cronhop.domain.schedule import Schedule
 from cronhop.domain.service import ServiceControl
 from cronhop.domain.transfer import FileTransfer
 
@@ -92,7 +93,7 @@ class TaskDefinition:
     kind: TaskKind
     spec: Spec
     targets: Targets
-    schedule: CronSchedule | None
+    schedule: Schedule | None
     timeout_s: int
     kill_grace_s: int
     overlap: Overlap
@@ -110,7 +111,10 @@ class TaskDefinition:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, as the API shows and the store keeps it."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        plain = {name: _plain(value) for name, value in asdict(self).items()}
+        if self.schedule:
+            plain["schedule"] = schedules.to_dict(self.schedule)
+        return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> TaskDefinition:
@@ -122,7 +126,7 @@ class TaskDefinition:
             kind=TaskKind(plain["kind"]),
             spec=_spec(TaskKind(plain["kind"]), plain["spec"]),
             targets=Targets(server_ids=tuple(plain["targets"]["server_ids"])),
-            schedule=CronSchedule(**schedule) if schedule else None,
+            schedule=schedules.from_dict(schedule) if schedule else None,
             timeout_s=plain["timeout_s"],
             kill_grace_s=plain["kill_grace_s"],
             overlap=Overlap(plain["overlap"]),
@@ -161,6 +165,15 @@ class Task:
     created_by: str
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """Its schedule with what of it depends on the task, None: by hand only."""
+        if self.definition.schedule is None:
+            return None
+        return schedules.bound(
+            self.definition.schedule, task_id=self.task_id, created_at=self.created_at
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -20,7 +20,13 @@ from cronhop.aws.queue import BATCH, Queue
 from cronhop.domain.ids import slot_run_id
 from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.run import Run, State, Trigger
-from cronhop.domain.schedule import CronSchedule, count_slots, latest_slot, next_slot
+from cronhop.domain.schedule import (
+    Schedule,
+    count_slots,
+    is_slot,
+    latest_slot,
+    next_slot,
+)
 from cronhop.domain.task import Task
 from cronhop.errors import Conflict, Invalid
 from cronhop.observe import log
@@ -29,6 +35,9 @@ from cronhop.store import executions, runs, tasks
 LOOK_AHEAD = timedelta(seconds=90)  # a minute and the tick's own jitter
 CHECK_AFTER = timedelta(minutes=2)  # when the tick looks after what it sent
 Row = TypeVar("Row", bound=tuple[Any, ...])
+SLOTS_A_TICK = 200  # of one task; what is beyond waits for the next tick
+# By so much a state may move its clocks at short notice.
+ZONE_CHANGE = timedelta(hours=3)
 COUNT_LIMIT = 1000  # slots counted in a row of missed ones; beyond: "at least"
 
 
@@ -99,7 +108,8 @@ class Dispatcher:
 
         due = self._merged(tasks.due, until)
         for batch in self._in_time(due, stop_at, report):
-            self._dispatch([task_id for _, task_id in batch], present, report)
+            task_ids = [task_id for _, task_id in batch]
+            self._dispatch(task_ids, present, report, stop_at=stop_at)
         # Checks first, as they are few; but neither may starve the other.
         half = (self._monotonic() + stop_at) / 2
         checks = self._merged(runs.to_check, until)
@@ -178,10 +188,16 @@ class Dispatcher:
         task_ids: Iterable[str],
         present: Callable[[], datetime],
         report: TickReport,
+        *,
+        stop_at: float = float("inf"),
     ) -> None:
         dispatched = []
         now = present()
         for task_id in task_ids:
+            # A task that is due every second takes a while.
+            if self._monotonic() >= stop_at:
+                report.complete = False
+                break
             try:
                 planned = self._plan_due(task_id, now, report)
             except Exception:  # noqa: BLE001  one bad task never stops the tick
@@ -215,12 +231,12 @@ class Dispatcher:
 
     def _plan(self, task: Task, now: datetime) -> Dispatched:
         """Put the rows of the task's due slots; return what is to be sent."""
-        schedule = task.definition.schedule
+        schedule = task.schedule
         if schedule is None:
             raise Invalid("schedule", "a task without a schedule is never due")
-        messages = []
-        slot = task.next_run
-        while slot and slot <= now + LOOK_AHEAD:
+        messages: list[tuple[Message, datetime]] = []
+        slot = _cursor(task, schedule)
+        while slot and slot <= now + LOOK_AHEAD and len(messages) < SLOTS_A_TICK:
             slot = _collapse(task, schedule, slot, now)
             run = _intend(task, slot, now)
             if not run.state.is_terminal:
@@ -331,8 +347,21 @@ class Dispatcher:
             yield batch
 
 
+def _cursor(task: Task, schedule: Schedule) -> datetime | None:
+    """Return the first slot not yet sent, None if none follows.
+
+    The task's `next_run` was found by its zone's rules as they were then. Where
+    they have changed since, the slot that was meant is near it, and may have
+    passed already.
+    """
+    slot = task.next_run
+    if slot is None or is_slot(schedule, slot):
+        return slot
+    return latest_slot(schedule, slot - ZONE_CHANGE, slot) or next_slot(schedule, slot)
+
+
 def _collapse(
-    task: Task, schedule: CronSchedule, slot: datetime, now: datetime
+    task: Task, schedule: Schedule, slot: datetime, now: datetime
 ) -> datetime:
     """Return which slot is to be started of those from `slot` that have passed.
 

@@ -9,8 +9,8 @@ from datetime import datetime
 from cronhop.domain.credential import CredentialKind
 from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.run import Run, State, Trigger
+from cronhop.domain.schedule import OnceSchedule, next_slot
 from cronhop.domain.schedule import check as check_schedule
-from cronhop.domain.schedule import next_slot
 from cronhop.domain.task import Script, Task, TaskDefinition
 from cronhop.errors import Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
@@ -33,19 +33,21 @@ class Tasks:
 
         Raises Invalid, Conflict if its name is taken.
         """
-        _check(definition)
         task = Task(
             task_id=new_id(now),
             definition=definition,
             version=1,
             schedule_version=1,
-            next_run=following(definition, now),
+            next_run=None,
             active_run=None,
             invalid=None,
             created_by=by,
             created_at=now,
             updated_at=now,
         )
+        _check(task)
+        _check_upcoming(task, now)
+        task = replace(task, next_run=following(task, now))
         store.add(task)
         self.dispatcher.send_task(task, now)
         return task
@@ -66,16 +68,18 @@ class Tasks:
         PreconditionFailed if `version` is given and not the present one.
         """
         old = self.get(task_id, version=version)
-        _check(definition)
-        self.dispatcher.send_overdue(old, now)
         new = replace(
             old, definition=definition, version=old.version + 1, updated_at=now
         )
+        _check(new)
+        if definition.schedule != old.definition.schedule:
+            _check_upcoming(new, now)
+        self.dispatcher.send_overdue(old, now)
         if _timing(definition) != _timing(old.definition):
             new = replace(
                 new,
                 schedule_version=old.schedule_version + 1,
-                next_run=following(definition, now),
+                next_run=following(new, now),
                 invalid=None,
             )
         store.replace(old, new, by=by)
@@ -126,11 +130,11 @@ class Tasks:
         return run
 
 
-def following(definition: TaskDefinition, now: datetime) -> datetime | None:
-    """Return the first slot after now, None if the schedule is not followed."""
-    if definition.schedule is None or not definition.enabled:
+def following(task: Task, now: datetime) -> datetime | None:
+    """Return the first slot after now, None if there is none or none is followed."""
+    if task.schedule is None or not task.definition.enabled:
         return None
-    return next_slot(definition.schedule, now)
+    return next_slot(task.schedule, now)
 
 
 def last_run(task_id: str) -> Run | None:
@@ -147,10 +151,24 @@ def _timing(definition: TaskDefinition) -> tuple[object, bool]:
     return definition.schedule, definition.enabled
 
 
-def _check(definition: TaskDefinition) -> None:
+def _check_upcoming(task: Task, now: datetime) -> None:
+    """Ensure that a schedule which somebody writes now will be due some day."""
+    if task.schedule is None or next_slot(task.schedule, now):
+        return
+    if isinstance(task.schedule, OnceSchedule):
+        raise Invalid(
+            "schedule.at",
+            "it has passed; write a later instant, or no schedule and run the task"
+            " by hand",
+        )
+    raise Invalid("schedule.ends_at", "there is no slot from now until then")
+
+
+def _check(task: Task) -> None:
     """Ensure that all the task names is there, and that its schedule is possible."""
-    if definition.schedule:
-        check_schedule(definition.schedule)
+    definition = task.definition
+    if task.schedule:
+        check_schedule(task.schedule)
     named = definition.targets.server_ids
     known = servers.get_many(one for one in named if is_id(one))
     for number, server_id in enumerate(named):
