@@ -23,6 +23,7 @@ from cronhop.domain.run import State
 from cronhop.domain.server import MAX_HOST_KEYS, ServerDefinition, ServerStatus
 from cronhop.domain.service import ServiceControl
 from cronhop.domain.task import (
+    CATCH_UP_LIMIT,
     LOST_AFTER_S,
     OUTPUT_CAP_BYTES,
     CatchUp,
@@ -289,7 +290,8 @@ class TaskBody(StrictBody):
     retry: RetryBody = RetryBody()
     overlap: Literal["skip", "allow"] = "skip"
     start_deadline_s: Annotated[int, Field(ge=1, le=7 * DAY_S)] = 3600
-    catch_up: Literal["one"] = "one"
+    catch_up: Literal["one", "all", "none"] = "one"
+    catch_up_limit: Annotated[int, Field(ge=1, le=100)] = CATCH_UP_LIMIT
     enabled: bool = True
 
     def _definition(self, kind: TaskKind, spec: Spec) -> TaskDefinition:
@@ -304,6 +306,7 @@ class TaskBody(StrictBody):
             overlap=Overlap(self.overlap),
             start_deadline_s=self.start_deadline_s,
             catch_up=CatchUp(self.catch_up),
+            catch_up_limit=self.catch_up_limit,
             enabled=self.enabled,
             retry=self.retry.retry(),
             lost_after_s=self.lost_after_s,

@@ -16,6 +16,7 @@ from cronhop.domain.service import ServiceControl
 from cronhop.domain.transfer import FileTransfer
 
 OUTPUT_CAP_BYTES = 10 * 1024 * 1024  # kept of each stream, unless the task says else
+CATCH_UP_LIMIT = 10  # slots of an outage that `all` starts, unless the task says else
 LOST_AFTER_S = 24 * 3600  # of silence, unless the task says else
 
 
@@ -38,6 +39,8 @@ class CatchUp(StrEnum):
     """Which of several slots that were missed together still run."""
 
     ONE = "one"  #: the newest; the older ones are one `missed` row
+    ALL = "all"  #: the newest ones, as many as the task's limit
+    NONE = "none"  #: none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,7 @@ class TaskDefinition:
     | timeout_s        | how long the command may run                          |
     | kill_grace_s     | between TERM and KILL at the timeout                  |
     | start_deadline_s | how late it may still start                           |
+    | catch_up_limit   | how many slots of an outage `catch_up` all starts     |
     | lost_after_s     | how long nothing may be heard of the command          |
     | output_cap_bytes | how much is kept of each stream                       |
     | enabled          | whether its schedule is followed                      |
@@ -101,6 +105,7 @@ class TaskDefinition:
     catch_up: CatchUp
     enabled: bool
     retry: Retry = field(default_factory=Retry)
+    catch_up_limit: int = CATCH_UP_LIMIT
     lost_after_s: int = LOST_AFTER_S
     output_cap_bytes: int = OUTPUT_CAP_BYTES
 
@@ -137,6 +142,7 @@ class TaskDefinition:
                 **_frozen(retry)
                 | {"on": tuple(State(state) for state in retry.get("on", RETRIED))}
             ),
+            catch_up_limit=plain.get("catch_up_limit", CATCH_UP_LIMIT),
             lost_after_s=plain.get("lost_after_s", LOST_AFTER_S),
             output_cap_bytes=plain.get("output_cap_bytes", OUTPUT_CAP_BYTES),
         )

@@ -14,7 +14,8 @@ from cronhop.domain.schedule import check as check_schedule
 from cronhop.domain.task import Script, Task, TaskDefinition
 from cronhop.errors import Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
-from cronhop.services.dispatch import CHECK_AFTER, Dispatcher
+from cronhop.services.dispatch import Dispatcher
+from cronhop.services.plan import CHECK_AFTER
 from cronhop.store import runs, servers
 from cronhop.store import tasks as store
 from cronhop.store.page import Page
