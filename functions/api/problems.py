@@ -17,6 +17,7 @@ SET_BY_CRONHOP = frozenset(
         "next_run",
         "last_run",
         "invalid",
+        "pause",
         "version",
         "created_by",
         "created_at",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cronhop.domain.credential import CredentialKind
+from cronhop.domain.hold import Hold
 from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import OnceSchedule, next_slot
@@ -15,8 +16,9 @@ from cronhop.domain.task import Script, Task, TaskDefinition
 from cronhop.errors import Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import Dispatcher
+from cronhop.services.freeze import new_hold
 from cronhop.services.plan import CHECK_AFTER
-from cronhop.store import runs, servers
+from cronhop.store import calendars, runs, servers
 from cronhop.store import tasks as store
 from cronhop.store.page import Page
 
@@ -107,6 +109,32 @@ class Tasks:
         self.dispatcher.send_overdue(task, now)
         store.remove(task, now=now)
 
+    def pause(
+        self,
+        task_id: str,
+        *,
+        until: datetime | None,
+        reason: str,
+        by: str,
+        now: datetime,
+    ) -> Task:
+        """Hold back the task's slots from now on, instead of how it was before.
+
+        Raises NotFound, Invalid if `until` has passed.
+        """
+        hold = new_hold(until=until, reason=reason, by=by, now=now)
+        return self._hold(task_id, hold)
+
+    def resume(self, task_id: str) -> Task:
+        """Ensure that the task is not paused. Raises NotFound."""
+        return self._hold(task_id, None)
+
+    def _hold(self, task_id: str, hold: Hold | None) -> Task:
+        task = self.get(task_id)
+        if not store.pause(task_id, hold):
+            raise NotFound(f"there is no task {task_id}")
+        return replace(task, pause=hold)
+
     def run(self, task_id: str, *, by: str, now: datetime) -> Run:
         """Run the task now, beside its schedule. Raises NotFound.
 
@@ -170,6 +198,12 @@ def _check(task: Task) -> None:
     definition = task.definition
     if task.schedule:
         check_schedule(task.schedule)
+        for number, name in enumerate(task.schedule.exclude_calendars):
+            if calendars.get(name) is None:
+                raise Invalid(
+                    f"schedule.exclude_calendars.{number}",
+                    f"there is no calendar {name!r}",
+                )
     named = definition.targets.server_ids
     known = servers.get_many(one for one in named if is_id(one))
     for number, server_id in enumerate(named):

@@ -21,9 +21,15 @@ from pynamodb.indexes import (
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
+from cronhop.domain.hold import Hold
 from cronhop.domain.ids import shard_of
 from cronhop.domain.task import Task, TaskDefinition
-from cronhop.store.attributes import LISTED, InstantAttribute
+from cronhop.store.attributes import (
+    LISTED,
+    HoldAttribute,
+    InstantAttribute,
+    set_or_remove,
+)
 from cronhop.store.connection import shards, table, update
 from cronhop.store.names import name_key, named_write
 from cronhop.store.page import Page
@@ -79,11 +85,13 @@ class TaskRow(Model):
     schedule_version = NumberAttribute(null=True)
     active_run = UnicodeAttribute(null=True)
     invalid = UnicodeAttribute(null=True)
+    pause = HoldAttribute(null=True)
     deleted_at = InstantAttribute(null=True)
     created_by = UnicodeAttribute(null=True)
     created_at = InstantAttribute(null=True)
     updated_at = InstantAttribute(null=True)
     holder = UnicodeAttribute(null=True)  # of a name item: whose name it is
+    dates = JSONAttribute(null=True)  # of a calendar
     by_next_run = _NextRun()
     listing = _Listing()
     by_creator = _ByCreator()
@@ -284,6 +292,15 @@ def park(task: Task, reason: str) -> bool:
     )
 
 
+def pause(task_id: str, hold: Hold | None) -> bool:
+    """Let the task's slots be held back so, None: no more; False if it is gone."""
+    return update(
+        TaskRow(task_id=task_id),
+        actions=set_or_remove((TaskRow.pause, hold)),
+        condition=TaskRow.version.exists() & TaskRow.deleted_at.does_not_exist(),
+    )
+
+
 def hold(task_id: str, run_id: str, *, instead_of: str | None) -> bool:
     """Let this run be the one that the task's next runs must not overlap.
 
@@ -340,4 +357,5 @@ def _task(row: TaskRow) -> Task:
         created_by=row.created_by,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        pause=row.pause,
     )
