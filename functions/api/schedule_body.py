@@ -149,6 +149,15 @@ class ScheduleBody(StrictBody):
         return CronSchedule(cron=self.cron or "", seconds=self.seconds, **window)
 
 
+class PreviewBody(StrictBody):
+    """A schedule whose slots are wanted."""
+
+    schedule: ScheduleBody
+    after: Instant | None = None
+    count: Annotated[int, Field(ge=1, le=100)] = 10
+    task_id: Annotated[str, StringConstraints(max_length=26)] | None = None
+
+
 def other_form(present: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     """Return the present schedule without what a patch to another form ends.
 

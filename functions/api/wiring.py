@@ -14,6 +14,7 @@ from cronhop.services.calendars import Calendars
 from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.freeze import Freeze
+from cronhop.services.preview import Preview
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
@@ -31,6 +32,7 @@ class Services:
     runs: Runs
     calendars: Calendars
     freeze: Freeze
+    preview: Preview
 
 
 @cache
@@ -57,6 +59,7 @@ def services() -> Services:
         ),
         calendars=Calendars(),
         freeze=Freeze(),
+        preview=Preview(),
     )
 
 
