@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -36,24 +37,26 @@ class Tasks:
 
         Raises Invalid, Conflict if its name is taken.
         """
-        task = Task(
-            task_id=new_id(now),
-            definition=definition,
-            version=1,
-            schedule_version=1,
-            next_run=None,
-            active_run=None,
-            invalid=None,
-            created_by=by,
-            created_at=now,
-            updated_at=now,
-        )
-        _check(task)
-        _check_upcoming(task, now)
-        task = replace(task, next_run=following(task, now))
+        task = _new(definition, by=by, now=now)
         store.add(task)
         self.dispatcher.send_task(task, now)
         return task
+
+    def create_all(
+        self, definitions: Sequence[TaskDefinition], *, by: str, now: datetime
+    ) -> list[Task]:
+        """Put all of the tasks on record, or none. Raises Invalid, Conflict."""
+        made = [_new(definition, by=by, now=now) for definition in definitions]
+        store.add_all(made)
+        for task in made:
+            self.dispatcher.send_task(task, now)
+        return made
+
+    def try_out(self, definition: TaskDefinition, *, now: datetime) -> None:
+        """Ensure that a task could be made just now. Raises Invalid."""
+        _new(definition, by="", now=now)
+        if store.is_taken(definition.name):
+            raise Invalid("name", f"the name {definition.name!r} is taken")
 
     def change(
         self,
@@ -159,6 +162,17 @@ class Tasks:
         return run
 
 
+def usernames(server_ids: Sequence[str]) -> set[str]:
+    """Return who logs in to these servers. Raises Invalid for `server_ids`."""
+    known = servers.get_many(one for one in server_ids if is_id(one))
+    for number, server_id in enumerate(server_ids):
+        if server_id not in known:
+            raise Invalid(
+                f"server_ids.{number}", f"there is no server {server_id[:40]!r}"
+            )
+    return {server.username for server in known.values()}
+
+
 def following(task: Task, now: datetime) -> datetime | None:
     """Return the first slot after now, None if there is none or none is followed."""
     if task.schedule is None or not task.definition.enabled:
@@ -178,6 +192,25 @@ def last_run(task_id: str) -> Run | None:
 
 def _timing(definition: TaskDefinition) -> tuple[object, bool]:
     return definition.schedule, definition.enabled
+
+
+def _new(definition: TaskDefinition, *, by: str, now: datetime) -> Task:
+    """Return the task that this definition makes now. Raises Invalid."""
+    task = Task(
+        task_id=new_id(now),
+        definition=definition,
+        version=1,
+        schedule_version=1,
+        next_run=None,
+        active_run=None,
+        invalid=None,
+        created_by=by,
+        created_at=now,
+        updated_at=now,
+    )
+    _check(task)
+    _check_upcoming(task, now)
+    return replace(task, next_run=following(task, now))
 
 
 def _check_upcoming(task: Task, now: datetime) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from pynamodb.attributes import (
     NumberAttribute,
     UnicodeAttribute,
 )
+from pynamodb.exceptions import TransactWriteError
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import (
     GlobalSecondaryIndex,
@@ -24,15 +25,19 @@ from pynamodb.transactions import TransactWrite
 from cronhop.domain.hold import Hold
 from cronhop.domain.ids import shard_of
 from cronhop.domain.task import Task, TaskDefinition
+from cronhop.errors import Conflict
 from cronhop.store.attributes import (
     LISTED,
     HoldAttribute,
     InstantAttribute,
     set_or_remove,
 )
-from cronhop.store.connection import shards, table, update
+from cronhop.store.connection import shards, table, transaction, update
 from cronhop.store.names import name_key, named_write
 from cronhop.store.page import Page
+
+MAX_WRITES = 100  # of a transaction, DynamoDB's limit
+WRITES = 3  # of a new task, beside one for each of its targets
 
 
 class _NextRun(GlobalSecondaryIndex[Any]):
@@ -127,30 +132,38 @@ def add(task: Task) -> None:
 
     Raises Conflict if another task has its name.
     """
-    definition = task.definition
-    with named_write(TaskRow, name=definition.name, holder=task.task_id) as write:
-        write.save(
-            TaskRow(
-                task_id=task.task_id,
-                due_shard=shard_of(task.task_id, shards()),
-                next_run=task.next_run,
-                listed=LISTED,
-                name=definition.name,
-                kind=definition.kind.value,
-                enabled=definition.enabled,
-                definition=definition.to_dict(),
-                version=task.version,
-                schedule_version=task.schedule_version,
-                created_by=task.created_by,
-                created_at=task.created_at,
-                updated_at=task.updated_at,
-            ),
-            condition=TaskRow.task_id.does_not_exist(),
-        )
-        _take_name(write, task)
-        _save_version(write, task, by=task.created_by)
-        for server_id in definition.targets.server_ids:
-            write.save(TaskTargetRow(server_id=server_id, task_id=task.task_id))
+    with named_write(TaskRow, name=task.definition.name, holder=task.task_id) as write:
+        _save_new(write, task)
+
+
+def add_all(tasks: Sequence[Task]) -> None:
+    """Put all of the tasks, or nothing, of which `fit` says how many may be.
+
+    Raises Conflict if another task has one of their names.
+    """
+    try:
+        with transaction() as write:
+            for task in tasks:
+                _save_new(write, task)
+    except TransactWriteError as exc:
+        codes = {reason.code for reason in exc.cancellation_reasons if reason}
+        if not codes & {"ConditionalCheckFailed", "TransactionConflict"}:
+            raise
+        raise Conflict("a task of one of these names was made meanwhile") from exc
+
+
+def fit(targets: int) -> int:
+    """Return how many tasks of so many targets `add_all` can put at once."""
+    return MAX_WRITES // (WRITES + targets)
+
+
+def is_taken(name: str) -> bool:
+    """Return whether a task has this name."""
+    try:
+        TaskRow.get(name_key(name), consistent_read=True)
+    except TaskRow.DoesNotExist:
+        return False
+    return True
 
 
 def replace(old: Task, new: Task, *, by: str) -> None:
@@ -324,6 +337,32 @@ def release(task_id: str, run_id: str) -> None:
         actions=[TaskRow.active_run.remove()],
         condition=TaskRow.active_run == run_id,
     )
+
+
+def _save_new(write: TransactWrite, task: Task) -> None:
+    definition = task.definition
+    write.save(
+        TaskRow(
+            task_id=task.task_id,
+            due_shard=shard_of(task.task_id, shards()),
+            next_run=task.next_run,
+            listed=LISTED,
+            name=definition.name,
+            kind=definition.kind.value,
+            enabled=definition.enabled,
+            definition=definition.to_dict(),
+            version=task.version,
+            schedule_version=task.schedule_version,
+            created_by=task.created_by,
+            created_at=task.created_at,
+            updated_at=task.updated_at,
+        ),
+        condition=TaskRow.task_id.does_not_exist(),
+    )
+    _take_name(write, task)
+    _save_version(write, task, by=task.created_by)
+    for server_id in definition.targets.server_ids:
+        write.save(TaskTargetRow(server_id=server_id, task_id=task.task_id))
 
 
 def _take_name(write: TransactWrite, task: Task) -> None:
