@@ -29,7 +29,7 @@ from .problems import problem, validation_problem
 from .views import answer
 
 KNOWN_QUERY = frozenset(
-    {"limit", "next_token", "task_id", "stream", "offset", "encoding", "attempt"}
+    {"limit", "next_token", "task_id", "stream", "offset", "encoding", "attempt", "at"}
 )
 OPEN_PATHS = frozenset({"/v1/health"})
 

@@ -49,6 +49,15 @@ def instant(value: object) -> object:
     return moment
 
 
+def instant_of(text: str | None) -> datetime | None:
+    """Return the instant that the query parameter `at` says. Raises Invalid."""
+    try:
+        moment = instant(text)
+    except ValueError as exc:
+        raise Invalid("at", str(exc)) from exc
+    return moment if isinstance(moment, datetime) else None
+
+
 def _whole(value: object) -> object:
     moment = instant(value)
     if isinstance(moment, datetime) and moment.microsecond:

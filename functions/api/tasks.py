@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Body
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from cronhop.domain.task import Task, TaskDefinition
 from cronhop.errors import Invalid
@@ -16,8 +16,8 @@ from cronhop.services.tasks import following, last_run
 
 from .bodies import RunBody, task_definition
 from .request import IfMatch, Limit, Token, after, caller, listed, version
-from .schedule_body import HoldBody
-from .views import answer, empty, run_view, task_view
+from .schedule_body import HoldBody, instant_of
+from .views import answer, empty, run_view, task_view, why_view
 from .wiring import now, services
 
 router = Router()
@@ -85,6 +85,14 @@ def pause(
 def resume(task_id: str) -> Response[str]:
     task = services().tasks.resume(task_id)
     return answer(_view(task), version=task.version)
+
+
+@router.get("/v1/tasks/<task_id>/why")
+def why(
+    task_id: str, at: Annotated[str | None, Query(max_length=40)] = None
+) -> Response[str]:
+    asked = services().why.why(task_id, instant_of(at) or now(), now=now())
+    return answer(why_view(asked))
 
 
 def _change(task_id: str, definition: TaskDefinition, old: int | None) -> Response[str]:

@@ -21,6 +21,7 @@ from cronhop.domain.run import Attempt, Execution, Run, StreamRecord
 from cronhop.domain.server import Server
 from cronhop.domain.task import Task
 from cronhop.services.runs import OutputPage
+from cronhop.services.why import Answer
 
 
 def answer(
@@ -147,6 +148,18 @@ def task_view(
         "created_by": task.created_by,
         "created_at": instant(task.created_at),
         "updated_at": instant(task.updated_at),
+    }
+
+
+def why_view(asked: Answer) -> dict[str, Any]:
+    """Return what became of an instant."""
+    return {
+        "at": instant(asked.at),
+        "verdict": asked.verdict.value,
+        "because": asked.because,
+        "run_id": asked.run.run_id if asked.run else None,
+        "slot_before": instant(asked.before),
+        "slot_after": instant(asked.after),
     }
 
 

@@ -18,6 +18,7 @@ from cronhop.services.preview import Preview
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
+from cronhop.services.why import Why
 from cronhop.settings import Settings
 from cronhop.store import connection
 
@@ -33,6 +34,7 @@ class Services:
     calendars: Calendars
     freeze: Freeze
     preview: Preview
+    why: Why
 
 
 @cache
@@ -60,6 +62,7 @@ def services() -> Services:
         calendars=Calendars(),
         freeze=Freeze(),
         preview=Preview(),
+        why=Why(),
     )
 
 
