@@ -29,7 +29,18 @@ from .problems import problem, validation_problem
 from .views import answer
 
 KNOWN_QUERY = frozenset(
-    {"limit", "next_token", "task_id", "stream", "offset", "encoding", "attempt", "at"}
+    {
+        "limit",
+        "next_token",
+        "task_id",
+        "stream",
+        "offset",
+        "encoding",
+        "attempt",
+        "at",
+        "after",
+        "minutes",
+    }
 )
 OPEN_PATHS = frozenset({"/v1/health"})
 

@@ -49,12 +49,12 @@ def instant(value: object) -> object:
     return moment
 
 
-def instant_of(text: str | None) -> datetime | None:
-    """Return the instant that the query parameter `at` says. Raises Invalid."""
+def instant_of(text: str | None, parameter: str) -> datetime | None:
+    """Return the instant that a query parameter says. Raises Invalid."""
     try:
         moment = instant(text)
     except ValueError as exc:
-        raise Invalid("at", str(exc)) from exc
+        raise Invalid(parameter, str(exc)) from exc
     return moment if isinstance(moment, datetime) else None
 
 

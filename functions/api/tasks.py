@@ -91,7 +91,7 @@ def resume(task_id: str) -> Response[str]:
 def why(
     task_id: str, at: Annotated[str | None, Query(max_length=40)] = None
 ) -> Response[str]:
-    asked = services().why.why(task_id, instant_of(at) or now(), now=now())
+    asked = services().why.why(task_id, instant_of(at, "at") or now(), now=now())
     return answer(why_view(asked))
 
 

@@ -18,6 +18,7 @@ from cronhop.services.preview import Preview
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
+from cronhop.services.upcoming import Upcoming
 from cronhop.services.why import Why
 from cronhop.settings import Settings
 from cronhop.store import connection
@@ -35,6 +36,7 @@ class Services:
     freeze: Freeze
     preview: Preview
     why: Why
+    upcoming: Upcoming
 
 
 @cache
@@ -63,6 +65,7 @@ def services() -> Services:
         freeze=Freeze(),
         preview=Preview(),
         why=Why(),
+        upcoming=Upcoming(shards=settings.shards),
     )
 
 

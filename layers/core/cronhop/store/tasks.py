@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -239,6 +239,12 @@ def get(task_id: str) -> Task | None:
     except TaskRow.DoesNotExist:
         return None
     return None if row.deleted_at else _task(row)
+
+
+def get_many(task_ids: Iterable[str]) -> list[Task]:
+    """Return those of the tasks that are there, in no order, as of now."""
+    rows = TaskRow.batch_get(list(task_ids), consistent_read=True)
+    return [_task(row) for row in rows if not row.deleted_at]
 
 
 def get_version(task_id: str, version: int) -> TaskDefinition | None:
