@@ -20,10 +20,10 @@ from cronhop.domain.credential import Secret
 from cronhop.domain.private_key import MAX_CHARACTERS
 from cronhop.domain.retry import MAX_INTERVAL_S, Retry
 from cronhop.domain.run import State
-from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import MAX_HOST_KEYS, ServerDefinition, ServerStatus
 from cronhop.domain.service import ServiceControl
 from cronhop.domain.task import (
+    CATCH_UP_LIMIT,
     LOST_AFTER_S,
     OUTPUT_CAP_BYTES,
     CatchUp,
@@ -37,6 +37,7 @@ from cronhop.domain.task import (
 from cronhop.domain.variable import check_variable
 from cronhop.errors import Invalid
 
+from .schedule_body import ScheduleBody, other_form
 from .specs import FileTransferBody, ServiceControlBody, StrictBody
 
 DAY_S = 86400
@@ -242,13 +243,6 @@ class TargetsBody(StrictBody):
     ]
 
 
-class ScheduleBody(StrictBody):
-    """When a task runs."""
-
-    cron: str
-    timezone: str = "UTC"
-
-
 class RetryBody(StrictBody):
     """How often a command is started, and on what."""
 
@@ -296,7 +290,8 @@ class TaskBody(StrictBody):
     retry: RetryBody = RetryBody()
     overlap: Literal["skip", "allow"] = "skip"
     start_deadline_s: Annotated[int, Field(ge=1, le=7 * DAY_S)] = 3600
-    catch_up: Literal["one"] = "one"
+    catch_up: Literal["one", "all", "none"] = "one"
+    catch_up_limit: Annotated[int, Field(ge=1, le=100)] = CATCH_UP_LIMIT
     enabled: bool = True
 
     def _definition(self, kind: TaskKind, spec: Spec) -> TaskDefinition:
@@ -305,16 +300,13 @@ class TaskBody(StrictBody):
             kind=kind,
             spec=spec,
             targets=Targets(server_ids=tuple(self.targets.server_ids)),
-            schedule=CronSchedule(
-                cron=self.schedule.cron, timezone=self.schedule.timezone
-            )
-            if self.schedule
-            else None,
+            schedule=self.schedule.schedule() if self.schedule else None,
             timeout_s=self.timeout_s,
             kill_grace_s=self.kill_grace_s,
             overlap=Overlap(self.overlap),
             start_deadline_s=self.start_deadline_s,
             catch_up=CatchUp(self.catch_up),
+            catch_up_limit=self.catch_up_limit,
             enabled=self.enabled,
             retry=self.retry.retry(),
             lost_after_s=self.lost_after_s,
@@ -366,6 +358,9 @@ def task_definition(
         if body.get("kind", present["kind"]) != present["kind"]:
             # The spec of another kind has nothing in common with this one.
             present = {name: value for name, value in present.items() if name != "spec"}
+        if isinstance(body.get("schedule"), dict) and present["schedule"]:
+            schedule = other_form(present["schedule"], body["schedule"])
+            present = {**present, "schedule": schedule}
         body = _merge(present, body)
     kind = body.get("kind", "script") if isinstance(body, dict) else None
     model = _TASK_BODIES.get(kind) if isinstance(kind, str) else None

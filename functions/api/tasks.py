@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Body
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from cronhop.domain.task import Task, TaskDefinition
 from cronhop.errors import Invalid
@@ -16,7 +16,8 @@ from cronhop.services.tasks import following, last_run
 
 from .bodies import RunBody, task_definition
 from .request import IfMatch, Limit, Token, after, caller, listed, version
-from .views import answer, empty, run_view, task_view
+from .schedule_body import HoldBody, instant_of
+from .views import answer, empty, run_view, task_view, why_view
 from .wiring import now, services
 
 router = Router()
@@ -69,6 +70,31 @@ def run(task_id: str, body: Annotated[RunBody | None, Body()] = None) -> Respons
     return answer(run_view(started), HTTPStatus.ACCEPTED)
 
 
+@router.post("/v1/tasks/<task_id>/pause")
+def pause(
+    task_id: str, body: Annotated[HoldBody | None, Body()] = None
+) -> Response[str]:
+    asked = body or HoldBody()
+    task = services().tasks.pause(
+        task_id, until=asked.until, reason=asked.reason, by=caller(router), now=now()
+    )
+    return answer(_view(task), version=task.version)
+
+
+@router.post("/v1/tasks/<task_id>/resume")
+def resume(task_id: str) -> Response[str]:
+    task = services().tasks.resume(task_id)
+    return answer(_view(task), version=task.version)
+
+
+@router.get("/v1/tasks/<task_id>/why")
+def why(
+    task_id: str, at: Annotated[str | None, Query(max_length=40)] = None
+) -> Response[str]:
+    asked = services().why.why(task_id, instant_of(at, "at") or now(), now=now())
+    return answer(why_view(asked))
+
+
 def _change(task_id: str, definition: TaskDefinition, old: int | None) -> Response[str]:
     task = services().tasks.change(
         task_id, definition, version=old, by=caller(router), now=now()
@@ -79,9 +105,11 @@ def _change(task_id: str, definition: TaskDefinition, old: int | None) -> Respon
 def _view(task: Task) -> dict[str, Any]:
     # From the schedule and the clock: the stored cursor may be a slot further.
     upcoming = None
+    if task.pause and task.pause.is_over(now()):
+        task = dataclasses.replace(task, pause=None)
     if not task.invalid:
         try:
-            upcoming = following(task.definition, now())
+            upcoming = following(task, now())
         except Invalid as exc:
             # Its zone is gone since it was written; the tick will park it.
             task = dataclasses.replace(task, invalid=str(exc))

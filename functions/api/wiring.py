@@ -10,11 +10,16 @@ from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.session import Session
+from cronhop.services.calendars import Calendars
 from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
+from cronhop.services.freeze import Freeze
+from cronhop.services.preview import Preview
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
+from cronhop.services.upcoming import Upcoming
+from cronhop.services.why import Why
 from cronhop.settings import Settings
 from cronhop.store import connection
 
@@ -27,6 +32,11 @@ class Services:
     servers: Servers
     tasks: Tasks
     runs: Runs
+    calendars: Calendars
+    freeze: Freeze
+    preview: Preview
+    why: Why
+    upcoming: Upcoming
 
 
 @cache
@@ -51,6 +61,11 @@ def services() -> Services:
             bucket=OutputBucket(session.client("s3"), settings.bucket),
             dispatcher=dispatcher,
         ),
+        calendars=Calendars(),
+        freeze=Freeze(),
+        preview=Preview(),
+        why=Why(),
+        upcoming=Upcoming(shards=settings.shards),
     )
 
 

@@ -524,6 +524,10 @@ def test_task_life(api, server):
     assert changed.body["schedule"] == {
         "cron": "0 5 * * *",
         "timezone": "Europe/Berlin",
+        "seconds": False,
+        "starts_at": None,
+        "ends_at": None,
+        "exclude_calendars": [],
     }
     off = api("PATCH", path, {"enabled": False})
     assert off.body["next_run"] is None

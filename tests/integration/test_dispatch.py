@@ -1,15 +1,27 @@
 """The tick: every slot that is due gets one row and one start."""
 
+import contextlib
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from cronhop.domain import schedule
 from cronhop.domain.ids import slot_run_id
 from cronhop.domain.message import MessageKind
 from cronhop.domain.run import State
-from cronhop.services.dispatch import LOOK_AHEAD
+from cronhop.domain.schedule import (
+    CronSchedule,
+    EverySchedule,
+    OnceSchedule,
+    is_slot,
+    slots,
+)
+from cronhop.domain.task import CatchUp
+from cronhop.services import plan
+from cronhop.services.plan import LOOK_AHEAD
 from cronhop.store import runs, tasks
-from tests.world import NOW
+from tests.world import NOW, Killed
 
 
 @pytest.fixture
@@ -229,3 +241,246 @@ def test_due_lists_and_starts_nothing(world, server):
     assert world.dispatcher.due(world.clock()) == [(task.task_id, task.next_run)]
     assert world.messages() == []
     assert world.all_runs() == []
+
+
+def test_every_second_of_the_look_ahead_is_sent_at_its_second(world, server):
+    """Slots of less than a minute each have a row and a delay; no tick doubles one."""
+    world.clock.now = NOW + timedelta(milliseconds=300)
+    task = world.add_task(
+        server, schedule=CronSchedule(cron="*/10 * * * * *", seconds=True)
+    )
+    early = sent(world)
+    world.clock.move(seconds=59)
+
+    report = world.tick()
+
+    assert [delay for _, delay in early] == [10, 20, 30, 40, 50, 60, 70, 80, 90]
+    assert report.started == [run_id for run_id, _ in sent(world)]
+    ids = [run_id for run_id, _ in early] + report.started
+    seconds = range(10, 150, 10)
+    assert ids == [
+        slot_run_id(task.task_id, NOW + timedelta(seconds=second)) for second in seconds
+    ]
+
+
+def test_a_task_of_every_second_is_bounded_work(world, server, monkeypatch):
+    """What is beyond the bound waits for the next tick, and nothing is left out."""
+    monkeypatch.setattr(plan, "SLOTS_A_TICK", 20)
+    task = world.add_task(
+        server, schedule=CronSchedule(cron="* * * * * *", seconds=True)
+    )
+
+    first, second = len(sent(world)), len(world.tick().started)
+
+    assert (first, second) == (20, 20)
+    assert tasks.get(task.task_id).next_run == NOW + timedelta(seconds=41)
+
+
+def test_an_interval_does_not_drift(world, server):
+    """Ticks that come late move no slot."""
+    task = world.add_task(server, schedule=EverySchedule(every_s=600))
+    slots = []
+    for late_s in (0, 17, 3, 40):
+        cursor = tasks.get(task.task_id).next_run
+        slots.append(cursor)
+        world.clock.now = cursor + timedelta(seconds=late_s)
+        world.tick()
+
+    assert slots == [NOW + timedelta(minutes=10 * number) for number in range(1, 5)]
+
+
+def test_a_single_instant_stays_on_record(world, server):
+    """Its task is there after it ran, with nothing to come."""
+    at = NOW + timedelta(minutes=30)
+    task = world.add_task(server, schedule=OnceSchedule(at=at))
+    world.clock.now = at - timedelta(seconds=10)
+
+    assert world.tick().started == [slot_run_id(task.task_id, at)]
+
+    world.clock.move(minutes=5)
+    assert world.tick().started == []
+    kept = tasks.get(task.task_id)
+    assert (kept.next_run, kept.definition.enabled) == (None, True)
+    renamed = replace(task.definition, name="still there")
+    changed = world.tasks.change(
+        task.task_id, renamed, version=None, by="tester", now=world.clock()
+    )
+    assert changed.next_run is None
+
+
+def test_h_is_hashed_by_the_task(world, server):
+    """The slot is the one that the task's own id makes of it."""
+    task = world.add_task(server, cron="H H * * *")
+    world.clock.now = task.next_run
+
+    report = world.tick()
+
+    assert is_slot(task.schedule, task.next_run)
+    assert report.started == [slot_run_id(task.task_id, task.next_run)]
+    assert tasks.get(task.task_id).next_run == task.next_run + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected_h"),
+    [("Etc/GMT-1", 9), ("Etc/GMT+1", 11)],
+    ids=["earlier", "later"],
+)
+def test_new_zone_rules_move_the_slots_to_come(world, server, zone, expected_h):
+    """A cursor found by the old rules is no slot: the one that was meant runs once."""
+    task = world.add_task(server, cron="0 10 * * *")
+    plain = task.definition.to_dict()
+    plain["schedule"]["timezone"] = zone
+    row = tasks.TaskRow(task_id=task.task_id)
+    row.update(actions=[tasks.TaskRow.definition.set(plain)])
+    expected = task.next_run.replace(hour=expected_h)
+
+    world.clock.now = task.next_run
+    started = world.tick().started
+    world.clock.now = task.next_run.replace(hour=11)
+    started += world.tick().started
+
+    assert started == [slot_run_id(task.task_id, expected)]
+    following = tasks.get(task.task_id).next_run
+    assert following == expected + timedelta(days=1)
+
+
+def outage(world, server, *, catch_up, cron="0 * * * *", hours=73, **changes):
+    """Let a task miss its slots for so long, and return it."""
+    task = world.add_task(server, cron=cron, catch_up=catch_up, **changes)
+    world.messages()
+    cursor = tasks.get(task.task_id).next_run
+    world.clock.now = cursor + timedelta(hours=hours, minutes=10)
+    return tasks.get(task.task_id)
+
+
+def test_none_of_an_outage_is_started(world, server):
+    """With `none` all of it is one row, and the next slot is on time."""
+    task = outage(world, server, catch_up=CatchUp.NONE)
+
+    report = world.tick()
+
+    missed = runs.get(slot_run_id(task.task_id, task.next_run))
+    assert report.started == []
+    assert (missed.state, missed.missed_count) == (State.MISSED, 74)
+    assert missed.missed_to == task.next_run + timedelta(hours=73)
+    assert "catch_up is none" in missed.reason
+    assert tasks.get(task.task_id).next_run == missed.missed_to + timedelta(hours=1)
+
+
+def test_all_of_an_outage_are_started_up_to_the_limit(world, server):
+    """With `all` the newest start, oldest first; what is older is one row."""
+    task = outage(
+        world,
+        server,
+        catch_up=CatchUp.ALL,
+        catch_up_limit=3,
+        start_deadline_s=7 * 86400,
+    )
+
+    report = world.tick()
+
+    missed = runs.get(slot_run_id(task.task_id, task.next_run))
+    newest = task.next_run + timedelta(hours=73)
+    assert report.started == [
+        slot_run_id(task.task_id, newest - timedelta(hours=number))
+        for number in (2, 1, 0)
+    ]
+    assert missed.missed_count == 71
+    assert missed.missed_to == newest - timedelta(hours=3)
+
+
+def test_what_is_past_its_deadline_is_not_caught_up(world, server):
+    """Of `all` those that could not pass the gate any more are in the one row."""
+    task = outage(
+        world, server, catch_up=CatchUp.ALL, catch_up_limit=50, start_deadline_s=7200
+    )
+
+    report = world.tick()
+
+    missed = runs.get(slot_run_id(task.task_id, task.next_run))
+    assert len(report.started) == 2
+    assert missed.missed_count == 72
+    assert len(world.all_runs()) == 3
+
+
+@pytest.mark.parametrize("catch_up", list(CatchUp))
+def test_a_late_tick_is_no_outage(world, server, catch_up):
+    """What passed in the last minute is started, whatever the task wants."""
+    task = world.add_task(
+        server,
+        schedule=CronSchedule(cron="*/20 5 * * * *", seconds=True),
+        catch_up=catch_up,
+    )
+    world.clock.now = task.next_run + timedelta(seconds=45)
+
+    report = world.tick()
+
+    assert report.started == [
+        slot_run_id(task.task_id, task.next_run + timedelta(seconds=second))
+        for second in (0, 20, 40)
+    ]
+
+
+@pytest.mark.parametrize("catch_up", list(CatchUp))
+@pytest.mark.parametrize("rows", [0, 1, 2, 3])
+def test_a_crash_within_an_outage_leaves_no_slot_out(
+    world, server, monkeypatch, catch_up, rows
+):
+    """The next tick goes on from the rows of the one that died, an hour later too."""
+    task = outage(
+        world,
+        server,
+        catch_up=catch_up,
+        catch_up_limit=3,
+        start_deadline_s=7 * 86400,
+    )
+    real, left = runs.add, [rows]
+
+    def add(run):
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        return real(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "add", add)
+        with contextlib.suppress(Killed):
+            world.tick()
+    world.clock.move(hours=1)
+
+    report = world.tick()
+
+    covered = []
+    for run in world.all_runs():
+        covered += slots(task.schedule, run.slot, run.missed_to or run.slot)
+    newest = task.next_run + timedelta(hours=74)
+    assert covered == list(slots(task.schedule, task.next_run, newest))
+    pending = [run.run_id for run in world.all_runs() if run.state is State.PENDING]
+    assert set(report.started) <= set(pending)
+    assert len(pending) <= 2 * 3
+
+
+@pytest.mark.parametrize("catch_up", list(CatchUp))
+def test_any_outage_is_bounded_work(world, server, monkeypatch, catch_up):
+    """A year of every ten seconds costs some hundred rows and no more searches."""
+    outage(
+        world,
+        server,
+        catch_up=catch_up,
+        schedule=EverySchedule(every_s=10),
+        cron=None,
+        catch_up_limit=100,
+        start_deadline_s=7 * 86400,
+        hours=365 * 24,
+    )
+    searches = []
+    real = schedule.next_slot
+    monkeypatch.setattr(
+        schedule, "next_slot", lambda *args: searches.append(1) or real(*args)
+    )
+
+    report = world.tick()
+
+    assert len(report.started) == {"one": 15, "all": 109, "none": 15}[catch_up]
+    assert len(world.all_runs()) < 130
+    assert len(searches) < 5000

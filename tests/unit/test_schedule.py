@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import random
 import zoneinfo
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
@@ -19,12 +22,23 @@ from hypothesis import strategies as st
 from cronhop.domain import schedule as module
 from cronhop.domain.schedule import (
     CronSchedule,
+    DstNote,
+    EverySchedule,
+    OnceSchedule,
+    Schedule,
+    bound,
     check,
     count_slots,
+    dst_note,
+    from_dict,
+    is_slot,
     latest_slot,
+    latest_slots,
     next_slot,
     slots,
+    to_dict,
 )
+from cronhop.domain.zone import change_between, zone_names, zone_of
 from cronhop.errors import Invalid
 
 MINUTE = timedelta(minutes=1)
@@ -50,7 +64,7 @@ def shown(cron: str, timezone: str, start: str, count: int) -> list[str]:
     """Return the first slots as the zone's clock shows them, with the offset."""
     schedule = CronSchedule(cron=cron, timezone=timezone)
     found = slots(schedule, at(start), at(start) + 20_000 * DAY, limit=count)
-    zone = module._zone(timezone)
+    zone = zone_of(timezone)
     return [
         slot.astimezone(zone).isoformat(" ", "minutes").removeprefix("20")
         for slot in found
@@ -103,6 +117,18 @@ FIRST_SLOTS = {  # after Mon 2026-06-01 00:00 UTC, in that clock
     "0 9 1-31 * 1": "06-01 09:00, 06-02 09:00",
     "0 9 5 * 0-6": "06-01 09:00, 06-02 09:00",
     "0 0 31 2 1": "02-01 00:00, 02-08 00:00",
+    # Beyond crontab(5).
+    "0 9 L * *": "06-30 09:00, 07-31 09:00, 08-31 09:00, 09-30 09:00",
+    "0 9 15,L 2,6 *": "06-15 09:00, 06-30 09:00, 02-15 09:00, 02-28 09:00",
+    "0 9 * * 5L": "06-26 09:00, 07-31 09:00, 08-28 09:00",
+    "0 9 * * fril": "06-26 09:00, 07-31 09:00, 08-28 09:00",
+    "0 9 * * 0L,7L": "06-28 09:00, 07-26 09:00",
+    "0 9 * * 5#3": "06-19 09:00, 07-17 09:00, 08-21 09:00",
+    "0 9 * * MON#1,3#5": "06-01 09:00, 07-06 09:00, 07-29 09:00, 08-03 09:00",
+    "0 9 * * 1#1,FRIL,TUE": "06-01 09:00, 06-02 09:00, 06-09 09:00, 06-16 09:00",
+    "0 9 * * 7#2": "06-14 09:00, 07-12 09:00",
+    "0 9 L * 5L": "06-26 09:00, 06-30 09:00, 07-31 09:00, 08-28 09:00",
+    "0 9 */2 * 5#3": "06-19 09:00, 07-17 09:00, 08-21 09:00",
     # Both must match if one starts with `*`, also with a step.
     "0 9 */2 * 1": "06-01 09:00, 06-15 09:00, 06-29 09:00, 07-13 09:00",
     "0 9 13 * */5": "09-13 09:00, 11-13 09:00, 12-13 09:00",
@@ -137,8 +163,8 @@ def test_a_leap_day_comes_back() -> None:
 REFUSED = {
     "empty": ("", "it is empty; write five fields"),
     "blank": ("  ", "it is empty; write five fields"),
-    "six fields": ("0 30 1 * * *", "six fields need seconds: true, which is not there"),
-    "seven fields": ("0 30 1 * * * 2026", "seconds and years are not there yet"),
+    "six fields": ("0 30 1 * * *", "if the first is the second, write seconds: true"),
+    "seven fields": ("0 30 1 * * * 2026", "years are not there; write five fields"),
     "four fields": ("30 1 * *", "it has 4 fields; write five fields"),
     "eight fields": ("1 1 1 1 1 1 1 1", "it has 8 fields; write five fields"),
     "one word": ("daily", "it has 1 field; write five fields"),
@@ -177,19 +203,27 @@ REFUSED = {
     "30 February": ("0 0 30 2 *", "write a day of month up to 29"),
     "31 in short months": ("0 0 31 2,4,6,9,11 *", "write a day of month up to 30"),
     "31 February, stepped weekday": ("0 0 31 2 */2", "day 31 never comes"),
-    "?": ("0 0 ? * 1", "day of month: `?` is not there yet; write `*`"),
-    "L": ("0 0 L * *", "day of month: `L` is not there yet"),
-    "L-3": ("0 0 L-3 * *", "day of month: `L` is not there yet"),
-    "LW": ("0 0 LW * *", "day of month: `LW` is not there yet"),
-    "15W": ("0 0 15W * *", "day of month: `W` is not there yet"),
-    "5L": ("0 0 * * 5L", "day of week: `L` is not there yet"),
-    "L5": ("0 0 * * L5", "day of week: `L` is not there yet"),
-    "5#3": ("0 0 * * 5#3", "day of week: `#` is not there yet"),
-    "MON#1": ("0 0 * * MON#1", "day of week: `#` is not there yet"),
-    "H": ("H 3 * * *", "minute: `H` is not there yet; write a number"),
-    "h(0-29)/10": ("h(0-29)/10 3 * * *", "minute: `H` is not there yet"),
-    "R": ("0 R * * *", "hour: `R` is not there yet"),
-    "~": ("0~30 3 * * *", "minute: `~` is not there yet"),
+    "a second Monday on the 1st": ("0 0 */31 * 1#2", "never come together"),
+    "?": ("0 0 ? * 1", "day of month: `?` is not there; write `*`"),
+    "L-3": ("0 0 L-3 * *", "day of month: `L` is the last day as day of month, alone"),
+    "LW": ("0 0 LW * *", "day of month: `LW` is not there; write `L`"),
+    "15W": ("0 0 15W * *", "day of month: `W` is not there; write a day"),
+    "L of a minute": ("L 0 * * *", "minute: `L` is the last day"),
+    "L of a week": ("0 0 * * L", "day of week: `L` is the last day"),
+    "L5": ("0 0 * * L5", "day of week: `L` is the last day"),
+    "8L": ("0 0 * * 8L", "day of week: `L` is the last day"),
+    "a last foo": ("0 0 * * FOOL", "day of week: `FOO` is not possible"),
+    "5L of a month": ("0 0 5L * *", "day of month: `L` is the last day"),
+    "5#0": ("0 0 * * 5#0", "`5#0` is not possible; write a number from 1 to 5"),
+    "5#6": ("0 0 * * 5#6", "`5#6` is not possible; write a number from 1 to 5"),
+    "8#1": ("0 0 * * 8#1", "day of week: `8` is not possible"),
+    "# of a month": ("0 0 5#3 * *", "day of month: `#` is the third Friday"),
+    "H-5": ("H-5 3 * * *", "minute: `H` is one number; write `H`, `H(0-29)`"),
+    "H(60-70)": ("H(60-70) 3 * * *", "minute: `60` is not possible"),
+    "H(30-10)": ("H(30-10) 3 * * *", "`H(30-10)` runs backwards; write `H(10-30)`"),
+    "H/0": ("H/0 3 * * *", "`H/0` never advances"),
+    "R": ("0 R * * *", "hour: `R` is not there; write `H`"),
+    "~": ("0~30 3 * * *", "minute: `~` is not there; write `H(0-29)`"),
 }
 
 
@@ -235,7 +269,7 @@ def test_an_unknown_zone_is_refused(timezone: str, message: str) -> None:
 
 def test_every_zone_of_the_package_is_accepted() -> None:
     """All names of tzdata can be loaded from it."""
-    for name in module._zone_names():
+    for name in zone_names():
         check(CronSchedule(cron="0 0 * * *", timezone=name))
 
 
@@ -250,7 +284,7 @@ def test_the_zones_of_the_machine_do_not_count(tmp_path: Path) -> None:
 
     zoneinfo.reset_tzpath(to=[str(tmp_path)])
     zoneinfo.ZoneInfo.clear_cache()
-    module._zone.cache_clear()
+    zone_of.cache_clear()
     try:
         assert zoneinfo.ZoneInfo(BERLIN).utcoffset(at("2026-01-01")) == timedelta(0)
         assert next_slot(schedule, at("2026-01-01")) == at("2026-01-01T23:00")
@@ -466,14 +500,19 @@ class Shape:
 
 
 def brute_force(
-    shape: Shape, timezone: str, start: datetime, end: datetime
+    shape: Shape,
+    timezone: str,
+    start: datetime,
+    end: datetime,
+    *,
+    margin: timedelta = 30 * HOUR,
 ) -> list[datetime]:
     """Return the slots in [start, end], by looking at every minute.
 
     Knows nothing of folds and offsets: it writes down what the clock shows
-    minute by minute, from a day and more before to as much after.
+    minute by minute, from a margin before to as much after.
     """
-    clock = what_the_clock_shows(timezone, start - 30 * HOUR, end + 30 * HOUR)
+    clock = what_the_clock_shows(timezone, start - margin, end + margin)
     if shape.is_fixed:
         found = set(fixed_slots(shape, clock))
     else:
@@ -486,7 +525,7 @@ def what_the_clock_shows(
     timezone: str, start: datetime, end: datetime
 ) -> list[tuple[datetime, datetime]]:
     """Return every minute as an instant and as the zone's clock shows it."""
-    zone = module._zone(timezone)
+    zone = zone_of(timezone)
     instants = [start + n * MINUTE for n in range((end - start) // MINUTE)]
     return [(i, i.astimezone(zone).replace(tzinfo=None, fold=0)) for i in instants]
 
@@ -572,7 +611,7 @@ def cronsim_slots(
     cron: str, timezone: str, start: datetime, end: datetime
 ) -> Iterator[datetime]:
     """Yield what cronsim finds in [start, end]; it equals the real Debian cron."""
-    zone = module._zone(timezone)
+    zone = zone_of(timezone)
     for found in CronSim(cron, (start - timedelta(seconds=1)).astimezone(zone)):
         slot = found.astimezone(UTC)
         if slot > end:
@@ -601,7 +640,7 @@ def test_years_are_those_of_cronsim(timezone: str, cron: str) -> None:
 @pytest.mark.parametrize("timezone", [NEW_YORK, CASABLANCA, DUBLIN, SANTIAGO])
 def test_nights_are_those_of_cronsim(timezone: str) -> None:
     """Around every change of the clocks from 2023 to 2026, for all shapes."""
-    zone = module._zone(timezone)
+    zone = zone_of(timezone)
     days = [at("2023-01-01") + number * DAY for number in range(4 * 365)]
     changes = [
         day
@@ -617,6 +656,45 @@ def test_nights_are_those_of_cronsim(timezone: str) -> None:
             assert list(slots(schedule, start, end)) == expected, (day, shape.cron)
 
     assert len(changes) >= 7
+
+
+THOROUGH = int(os.environ.get("CRONHOP_THOROUGH", "1"))
+
+
+def changes_of_all_zones() -> list[tuple[str, datetime]]:
+    """Return a zone and an instant for every change of the clocks, 2020 to 2035.
+
+    Changes that no clock could tell apart are there once.
+    """
+    found: dict[tuple[object, ...], tuple[str, datetime]] = {}
+    weeks = [at("2020-01-01") + number * 7 * DAY for number in range(16 * 365 // 7 + 1)]
+    for name in sorted(zone_names()):
+        zone = zone_of(name)
+        for low, high in pairwise(weeks):
+            before = low.astimezone(zone).utcoffset()
+            after = high.astimezone(zone).utcoffset()
+            if before != after:
+                change = change_between(zone, low, high)
+                found.setdefault((change, before, after), (name, change))
+    return list(found.values())
+
+
+def test_every_change_in_every_zone_follows_the_rule() -> None:
+    """From 2020 to 2035: a sample of them, all of them where there is time."""
+    changes = changes_of_all_zones()
+    sample = changes
+    if THOROUGH == 1:
+        sample = random.Random(4).sample(changes, 80)
+
+    for timezone, change in sample:
+        start, end = change - 3 * HOUR, change + 3 * HOUR
+        for shape in SHAPES:
+            schedule = CronSchedule(cron=shape.cron, timezone=timezone)
+            found = list(slots(schedule, start, end))
+            expected = brute_force(shape, timezone, start, end, margin=3 * HOUR)
+            assert found == expected, (timezone, change, shape.cron)
+
+    assert len(changes) > 900
 
 
 # Properties.
@@ -707,7 +785,7 @@ def test_the_next_slot_is_later_and_matches(
     assert slot.tzinfo is UTC
     assert slot > after
     assert slot.microsecond == 0
-    zone = module._zone(timezone)
+    zone = zone_of(timezone)
     local = slot.astimezone(zone).replace(tzinfo=None)
     before = (slot - MINUTE).astimezone(zone).replace(tzinfo=None)
     swallowed = []
@@ -792,7 +870,7 @@ def test_the_latest_slot_costs_bounded_work(
         return
     searches = 0
 
-    def counting(schedule: CronSchedule, after: datetime) -> datetime | None:
+    def counting(schedule: Schedule, after: datetime) -> datetime | None:
         nonlocal searches
         searches += 1
         return next_slot(schedule, after)
@@ -806,7 +884,9 @@ def test_the_latest_slot_costs_bounded_work(
     assert searches < 80
 
 
-@given(text=st.text(st.sampled_from("0123456789 */,-LWH#?@SUNMODAY\t\n"), max_size=50))
+@given(
+    text=st.text(st.sampled_from("0123456789 */,-LWH()#?@SUNMODAY\t\n"), max_size=50)
+)
 @settings(max_examples=500, deadline=None)
 def test_any_text_is_refused_or_has_a_slot(text: str) -> None:
     """Nothing but `Invalid` ever comes out, and nothing accepted is without slots."""
@@ -885,3 +965,265 @@ def test_a_naive_datetime_is_a_mistake() -> None:
     """The machine's own zone must never count."""
     with pytest.raises(ValueError, match="aware"):
         next_slot(CronSchedule(cron="* * * * *"), datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+# Seconds, `H`, intervals and single instants.
+
+
+def first(schedule: Schedule, count: int, start: str = "2026-06-01T00:00") -> list[str]:
+    """Return the first slots after the start, in UTC."""
+    found = slots(
+        schedule, at(start) + timedelta(seconds=1), at(start) + 9000 * DAY, count
+    )
+    return [f"{slot:%m-%d %H:%M:%S}" for slot in found]
+
+
+@pytest.mark.parametrize(
+    ("cron", "expected"),
+    {
+        "*/20 * * * * *": "06-01 00:00:20, 06-01 00:00:40, 06-01 00:01:00",
+        "15 30 1 * * *": "06-01 01:30:15, 06-02 01:30:15",
+        "5,10 0 0 L * *": "06-30 00:00:05, 06-30 00:00:10, 07-31 00:00:05",
+        "59 59 23 * * 1#2": "06-08 23:59:59, 07-13 23:59:59",
+        "@hourly": "06-01 01:00:00, 06-01 02:00:00",
+    }.items(),
+)
+def test_seconds_come_first(cron: str, expected: str) -> None:
+    """With `seconds` a sixth field, the first, counts them."""
+    schedule = CronSchedule(cron=cron, seconds=True)
+
+    check(schedule)
+
+    assert first(schedule, expected.count(",") + 1) == expected.split(", ")
+
+
+def test_five_fields_are_no_six() -> None:
+    """Who asks for seconds has to give them."""
+    with pytest.raises(Invalid, match="write six fields: second, minute"):
+        check(CronSchedule(cron="*/5 * * * *", seconds=True))
+
+
+def test_seconds_in_the_gap_and_in_the_overlap() -> None:
+    """Fixed times once, a field that starts with `*` by elapsed time."""
+    fixed = CronSchedule(cron="10,20 30 2 * * *", timezone=BERLIN, seconds=True)
+    elapsed = CronSchedule(cron="*/30 30 2 * * *", timezone=BERLIN, seconds=True)
+    spring, autumn = at("2026-03-29"), at("2026-10-25")
+
+    assert list(slots(fixed, spring, spring + 12 * HOUR)) == [at("2026-03-29T01:00")]
+    assert list(slots(elapsed, spring, spring + 12 * HOUR)) == []
+    assert list(slots(fixed, autumn, autumn + 12 * HOUR)) == [
+        at("2026-10-25T00:30:10"),
+        at("2026-10-25T00:30:20"),
+    ]
+    assert len(list(slots(elapsed, autumn, autumn + 12 * HOUR))) == 4
+
+
+def hashed(cron: str, task_id: str) -> CronSchedule:
+    """Return the schedule as it is for this task."""
+    schedule = bound(
+        CronSchedule(cron=cron), task_id=task_id, created_at=at("2026-01-01")
+    )
+    assert isinstance(schedule, CronSchedule)
+    return schedule
+
+
+def test_h_is_the_same_number_for_the_same_task() -> None:
+    """Written down: a later release must not move anybody's slots."""
+    one = hashed("H H * * *", "01J00000000000000000000000")
+    other = hashed("H H * * *", "01J00000000000000000000001")
+
+    assert first(one, 2) == ONE_H
+    assert first(other, 2) == OTHER_H
+
+
+ONE_H = ["06-01 21:54:00", "06-02 21:54:00"]
+OTHER_H = ["06-01 15:50:00", "06-02 15:50:00"]
+
+
+@given(task_id=st.text(min_size=1, max_size=26))
+@settings(max_examples=15, deadline=None)
+def test_h_stays_in_its_range(task_id: str) -> None:
+    """A number of the field, of the range, or every n-th from one on."""
+    hourly = list(
+        slots(hashed("H * * * *", task_id), at("2026-06-01"), at("2026-06-02"))
+    )
+    ranged = next_slot(hashed("H(10-19) 3 * * *", task_id), at("2026-06-01"))
+    stepped = list(
+        slots(
+            hashed("H/15 * * * *", task_id), at("2026-06-01"), at("2026-06-01T00:59:59")
+        )
+    )
+    monthly = list(
+        slots(hashed("0 0 H * *", task_id), at("2026-01-01"), at("2026-12-31"))
+    )
+
+    assert {after - before for before, after in pairwise(hourly)} == {HOUR}
+    assert ranged is not None
+    assert 10 <= ranged.minute <= 19
+    assert len(stepped) == 4
+    assert {after - before for before, after in pairwise(stepped)} == {15 * MINUTE}
+    assert len(monthly) == 12
+
+
+def test_h_spreads_tasks() -> None:
+    """A hundred tasks do not meet at one minute of one hour."""
+    found = {
+        first(hashed("H H * * *", f"task {number}"), 1)[0] for number in range(100)
+    }
+
+    assert len(found) > 80
+
+
+def test_an_interval_is_counted_from_its_anchor() -> None:
+    """The anchor is the first slot, and nothing drifts in a hundred years."""
+    anchor = at("2026-06-01T00:00:07")
+    schedule = EverySchedule(every_s=7 * 60, anchor=anchor)
+
+    check(schedule)
+
+    assert next_slot(schedule, anchor - 9 * DAY) == anchor
+    assert next_slot(schedule, anchor) == anchor + 7 * MINUTE
+    assert next_slot(schedule, anchor + 7 * MINUTE - timedelta(seconds=1)) == (
+        anchor + 7 * MINUTE
+    )
+    late = next_slot(schedule, at("2126-06-01"))
+    assert late is not None
+    assert (late - anchor) % (7 * MINUTE) == timedelta(0)
+    assert latest_slot(schedule, anchor, at("2026-07-01")) is not None
+    assert count_slots(schedule, anchor, anchor + HOUR) == 9
+
+
+def test_an_interval_without_anchor_has_that_of_its_task() -> None:
+    """When the task was made; asking before it is known is a mistake."""
+    schedule = EverySchedule(every_s=300)
+    made = at("2026-06-01T00:00:07.250")
+
+    mine = bound(schedule, task_id="task", created_at=made)
+
+    assert next_slot(mine, made) == at("2026-06-01T00:05:07")
+    with pytest.raises(ValueError, match="anchor"):
+        next_slot(schedule, made)
+
+
+@pytest.mark.parametrize("every_s", [0, -1, 366 * 86400 + 1])
+def test_an_interval_has_bounds(every_s: int) -> None:
+    """From a second to a year."""
+    with pytest.raises(Invalid, match="from 1 to") as error:
+        check(EverySchedule(every_s=every_s))
+
+    assert error.value.field == "schedule.every_s"
+
+
+def test_a_single_instant_is_one_slot() -> None:
+    """It is due at it, and never again."""
+    schedule = OnceSchedule(at=at("2026-06-01T12:00:30"))
+
+    check(schedule)
+
+    assert next_slot(schedule, at("2026-01-01")) == schedule.at
+    assert next_slot(schedule, schedule.at) is None
+    assert latest_slot(schedule, at("2026-01-01"), at("2027-01-01")) == schedule.at
+    assert is_slot(schedule, schedule.at)
+    assert not is_slot(schedule, schedule.at + MINUTE)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        CronSchedule(cron="0 * * * *"),
+        EverySchedule(every_s=3600, anchor=datetime(2026, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_slots_lie_between_start_and_end(schedule: Schedule) -> None:
+    """Both ends may be slots themselves."""
+    window = replace(
+        schedule, starts_at=at("2026-06-01T03"), ends_at=at("2026-06-01T05")
+    )
+
+    check(window)
+
+    assert first(window, 9, "2026-01-01") == [
+        "06-01 03:00:00",
+        "06-01 04:00:00",
+        "06-01 05:00:00",
+    ]
+    assert next_slot(window, at("2026-06-01T05")) is None
+    assert latest_slot(window, at("2026-01-01"), at("2027-01-01")) == window.ends_at
+    with pytest.raises(Invalid, match="before starts_at"):
+        check(replace(window, ends_at=at("2026-06-01T02")))
+
+
+def test_the_newest_slots_are_found_from_their_end() -> None:
+    """Oldest first, at most as many as wanted."""
+    hourly = CronSchedule(cron="0 * * * *")
+    start, end = at("2020-01-01"), at("2026-06-01T12:30")
+
+    found = latest_slots(hourly, start, end, 3)
+
+    assert found == [at("2026-06-01T10"), at("2026-06-01T11"), at("2026-06-01T12")]
+    assert latest_slots(hourly, end, end + MINUTE, 3) == []
+
+
+@pytest.mark.parametrize(
+    ("schedule", "slot", "note"),
+    [
+        (CronSchedule(cron="30 2 * * *", timezone=BERLIN), "2026-03-29T01:00", "gap"),
+        (CronSchedule(cron="0 2,3 * * *", timezone=BERLIN), "2026-03-29T01:00", "gap"),
+        (CronSchedule(cron="0 3 * * *", timezone=BERLIN), "2026-03-29T01:00", None),
+        (CronSchedule(cron="0 * * * *", timezone=BERLIN), "2026-03-29T01:00", None),
+        (
+            CronSchedule(cron="30 2 * * *", timezone=BERLIN),
+            "2026-10-25T00:30",
+            "overlap",
+        ),
+        (
+            CronSchedule(cron="0 * * * *", timezone=BERLIN),
+            "2026-10-25T01:00",
+            "overlap",
+        ),
+        (CronSchedule(cron="0 * * * *", timezone=BERLIN), "2026-10-25T02:00", None),
+        (CronSchedule(cron="0 9 * * *", timezone=APIA), "2011-12-30T10:00", "gap"),
+        (
+            OnceSchedule(at=datetime(2026, 10, 25, 1, tzinfo=UTC), timezone=BERLIN),
+            "2026-10-25T01:00",
+            "overlap",
+        ),
+    ],
+)
+def test_slots_that_dst_touches_are_marked(
+    schedule: Schedule, slot: str, note: str | None
+) -> None:
+    """Those that stand for skipped times, and those the clock shows twice."""
+    assert is_slot(schedule, at(slot))
+    assert dst_note(schedule, at(slot)) == (DstNote(f"dst_{note}") if note else None)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        CronSchedule(cron="0 9 * * 5L", timezone=BERLIN),
+        CronSchedule(
+            cron="0 0 9 * * *",
+            seconds=True,
+            starts_at=datetime(2026, 1, 1, tzinfo=UTC),
+            ends_at=datetime(2027, 1, 1, tzinfo=UTC),
+            exclude_calendars=("holidays",),
+        ),
+        EverySchedule(every_s=300),
+        EverySchedule(every_s=300, anchor=datetime(2026, 1, 1, tzinfo=UTC)),
+        OnceSchedule(at=datetime(2026, 1, 1, tzinfo=UTC), timezone=BERLIN),
+    ],
+)
+def test_what_is_kept_is_what_was_written(schedule: Schedule) -> None:
+    """Through JSON and back; what a task adds to it is not kept."""
+    mine = bound(schedule, task_id="task", created_at=at("2026-01-01"))
+
+    assert from_dict(json.loads(json.dumps(to_dict(schedule)))) == schedule
+    assert "seed" not in to_dict(mine)
+
+
+def test_schedules_of_earlier_releases_are_read() -> None:
+    """A row that knows cron and zone only."""
+    kept = {"cron": "30 1 * * *", "timezone": BERLIN}
+
+    assert from_dict(kept) == CronSchedule(cron="30 1 * * *", timezone=BERLIN)

@@ -8,13 +8,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from cronhop.domain import schedule as schedules
+from cronhop.domain.hold import Hold
 from cronhop.domain.retry import RETRIED, Retry
 from cronhop.domain.run import State
-from cronhop.domain.schedule import CronSchedule
+from cronhop.domain.schedule import Schedule
 from cronhop.domain.service import ServiceControl
 from cronhop.domain.transfer import FileTransfer
 
 OUTPUT_CAP_BYTES = 10 * 1024 * 1024  # kept of each stream, unless the task says else
+CATCH_UP_LIMIT = 10  # slots of an outage that `all` starts, unless the task says else
 LOST_AFTER_S = 24 * 3600  # of silence, unless the task says else
 
 
@@ -37,6 +40,8 @@ class CatchUp(StrEnum):
     """Which of several slots that were missed together still run."""
 
     ONE = "one"  #: the newest; the older ones are one `missed` row
+    ALL = "all"  #: the newest ones, as many as the task's limit
+    NONE = "none"  #: none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +88,7 @@ class TaskDefinition:
     | timeout_s        | how long the command may run                          |
     | kill_grace_s     | between TERM and KILL at the timeout                  |
     | start_deadline_s | how late it may still start                           |
+    | catch_up_limit   | how many slots of an outage `catch_up` all starts     |
     | lost_after_s     | how long nothing may be heard of the command          |
     | output_cap_bytes | how much is kept of each stream                       |
     | enabled          | whether its schedule is followed                      |
@@ -92,7 +98,7 @@ class TaskDefinition:
     kind: TaskKind
     spec: Spec
     targets: Targets
-    schedule: CronSchedule | None
+    schedule: Schedule | None
     timeout_s: int
     kill_grace_s: int
     overlap: Overlap
@@ -100,6 +106,7 @@ class TaskDefinition:
     catch_up: CatchUp
     enabled: bool
     retry: Retry = field(default_factory=Retry)
+    catch_up_limit: int = CATCH_UP_LIMIT
     lost_after_s: int = LOST_AFTER_S
     output_cap_bytes: int = OUTPUT_CAP_BYTES
 
@@ -110,7 +117,10 @@ class TaskDefinition:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, as the API shows and the store keeps it."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        plain = {name: _plain(value) for name, value in asdict(self).items()}
+        if self.schedule:
+            plain["schedule"] = schedules.to_dict(self.schedule)
+        return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> TaskDefinition:
@@ -122,7 +132,7 @@ class TaskDefinition:
             kind=TaskKind(plain["kind"]),
             spec=_spec(TaskKind(plain["kind"]), plain["spec"]),
             targets=Targets(server_ids=tuple(plain["targets"]["server_ids"])),
-            schedule=CronSchedule(**schedule) if schedule else None,
+            schedule=schedules.from_dict(schedule) if schedule else None,
             timeout_s=plain["timeout_s"],
             kill_grace_s=plain["kill_grace_s"],
             overlap=Overlap(plain["overlap"]),
@@ -133,6 +143,7 @@ class TaskDefinition:
                 **_frozen(retry)
                 | {"on": tuple(State(state) for state in retry.get("on", RETRIED))}
             ),
+            catch_up_limit=plain.get("catch_up_limit", CATCH_UP_LIMIT),
             lost_after_s=plain.get("lost_after_s", LOST_AFTER_S),
             output_cap_bytes=plain.get("output_cap_bytes", OUTPUT_CAP_BYTES),
         )
@@ -149,6 +160,7 @@ class Task:
     | next_run         | the dispatcher's cursor: the first slot not yet sent   |
     | active_run       | the run that holds the task where runs may not overlap |
     | invalid          | why its schedule is parked, None if it is not          |
+    | pause            | what holds back its slots, None if nothing does        |
     """
 
     task_id: str
@@ -161,6 +173,16 @@ class Task:
     created_by: str
     created_at: datetime
     updated_at: datetime
+    pause: Hold | None = None
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """Its schedule with what of it depends on the task, None: by hand only."""
+        if self.definition.schedule is None:
+            return None
+        return schedules.bound(
+            self.definition.schedule, task_id=self.task_id, created_at=self.created_at
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -17,19 +17,15 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from cronhop.aws.queue import BATCH, Queue
-from cronhop.domain.ids import slot_run_id
 from cronhop.domain.message import Message, MessageKind
-from cronhop.domain.run import Run, State, Trigger
-from cronhop.domain.schedule import CronSchedule, count_slots, latest_slot, next_slot
+from cronhop.domain.run import Run
 from cronhop.domain.task import Task
 from cronhop.errors import Conflict, Invalid
 from cronhop.observe import log
+from cronhop.services.plan import CHECK_AFTER, LOOK_AHEAD, Planned, plan
 from cronhop.store import executions, runs, tasks
 
-LOOK_AHEAD = timedelta(seconds=90)  # a minute and the tick's own jitter
-CHECK_AFTER = timedelta(minutes=2)  # when the tick looks after what it sent
 Row = TypeVar("Row", bound=tuple[Any, ...])
-COUNT_LIMIT = 1000  # slots counted in a row of missed ones; beyond: "at least"
 
 
 @dataclass(kw_only=True)
@@ -52,15 +48,6 @@ class TickReport:
     parked: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     complete: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dispatched:
-    """The start messages of one task's due slots, and the slot after them."""
-
-    task: Task
-    messages: tuple[tuple[Message, datetime], ...]
-    following: datetime | None
 
 
 class Dispatcher:
@@ -99,7 +86,8 @@ class Dispatcher:
 
         due = self._merged(tasks.due, until)
         for batch in self._in_time(due, stop_at, report):
-            self._dispatch([task_id for _, task_id in batch], present, report)
+            task_ids = [task_id for _, task_id in batch]
+            self._dispatch(task_ids, present, report, stop_at=stop_at)
         # Checks first, as they are few; but neither may starve the other.
         half = (self._monotonic() + stop_at) / 2
         checks = self._merged(runs.to_check, until)
@@ -178,10 +166,16 @@ class Dispatcher:
         task_ids: Iterable[str],
         present: Callable[[], datetime],
         report: TickReport,
+        *,
+        stop_at: float = float("inf"),
     ) -> None:
         dispatched = []
         now = present()
         for task_id in task_ids:
+            # A task that is due every second takes a while.
+            if self._monotonic() >= stop_at:
+                report.complete = False
+                break
             try:
                 planned = self._plan_due(task_id, now, report)
             except Exception:  # noqa: BLE001  one bad task never stops the tick
@@ -198,13 +192,13 @@ class Dispatcher:
 
     def _plan_due(
         self, task_id: str, now: datetime, report: TickReport
-    ) -> Dispatched | None:
+    ) -> Planned | None:
         # A strong read: the index may still show what is no longer due.
         task = tasks.get(task_id)
         if task is None or not task.next_run or task.next_run > now + LOOK_AHEAD:
             return None
         try:
-            return self._plan(task, now)
+            return plan(task, now)
         except Invalid as exc:
             tasks.park(task, str(exc))
             report.parked.append(task_id)
@@ -213,27 +207,9 @@ class Dispatcher:
             )
             return None
 
-    def _plan(self, task: Task, now: datetime) -> Dispatched:
-        """Put the rows of the task's due slots; return what is to be sent."""
-        schedule = task.definition.schedule
-        if schedule is None:
-            raise Invalid("schedule", "a task without a schedule is never due")
-        messages = []
-        slot = task.next_run
-        while slot and slot <= now + LOOK_AHEAD:
-            slot = _collapse(task, schedule, slot, now)
-            run = _intend(task, slot, now)
-            if not run.state.is_terminal:
-                message = Message(
-                    kind=MessageKind.START, run_id=run.run_id, group=task.task_id
-                )
-                messages.append((message, slot))
-            slot = next_slot(schedule, slot)
-        return Dispatched(task=task, messages=tuple(messages), following=slot)
-
     def _send(
         self,
-        dispatched: list[Dispatched],
+        dispatched: list[Planned],
         present: Callable[[], datetime],
         report: TickReport,
     ) -> None:
@@ -329,59 +305,3 @@ class Dispatcher:
                 report.complete = False
                 return
             yield batch
-
-
-def _collapse(
-    task: Task, schedule: CronSchedule, slot: datetime, now: datetime
-) -> datetime:
-    """Return which slot is to be started of those from `slot` that have passed.
-
-    After an outage the newest one is; the older ones become one `missed` row
-    whose id is that of the oldest. A slot that has a row is taken as that row
-    says, so that a tick which crashed half-way is repeated, not done again
-    otherwise.
-    """
-    newest = latest_slot(schedule, slot, now) if slot < now else None
-    if newest is None or newest == slot:
-        return slot
-    before = latest_slot(schedule, slot, newest - timedelta(seconds=1)) or slot
-    missed = Run(
-        run_id=slot_run_id(task.task_id, slot),
-        task_id=task.task_id,
-        trigger=Trigger.SCHEDULE,
-        slot=slot,
-        state=State.MISSED,
-        reason="nothing was sent at the time; the newest slot of the outage is",
-        created_by="scheduler",
-        created_at=now,
-        finished_at=now,
-        check_at=now,  # an executor says that they were missed
-        schedule_version=task.schedule_version,
-        missed_to=before,
-        missed_count=count_slots(schedule, slot, before, limit=COUNT_LIMIT),
-    )
-    if runs.add(missed):
-        return newest
-    row = runs.get(missed.run_id)
-    if row and row.missed_to:
-        return next_slot(schedule, row.missed_to) or newest
-    return slot
-
-
-def _intend(task: Task, slot: datetime, now: datetime) -> Run:
-    """Ensure that the slot has its row, and return it."""
-    run = Run(
-        run_id=slot_run_id(task.task_id, slot),
-        task_id=task.task_id,
-        trigger=Trigger.SCHEDULE,
-        slot=slot,
-        state=State.PENDING,
-        reason=None,
-        created_by="scheduler",
-        created_at=now,
-        check_at=max(slot, now) + CHECK_AFTER,
-        schedule_version=task.schedule_version,
-    )
-    if runs.add(run):
-        return run
-    return runs.get(run.run_id) or run

@@ -14,8 +14,8 @@ from cronhop.errors import RemoteError, SecretMissing, SecretUnavailable
 from cronhop.observe import log
 from cronhop.services import places
 from cronhop.services.cleanup import Cleanup
-from cronhop.services.dispatch import CHECK_AFTER
 from cronhop.services.passwords import Passwords
+from cronhop.services.plan import CHECK_AFTER
 from cronhop.services.visit import Visit
 from cronhop.ssh.connection import Connection
 from cronhop.store import attempts, executions, runs, servers, tasks

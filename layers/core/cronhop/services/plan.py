@@ -1,0 +1,176 @@
+"""The plan of one task: which of its slots are started, and why others are not.
+
+Every slot up to the look-ahead gets its row here, before anything is sent. After
+an outage some are started late, the others share one `missed` row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cronhop.domain.gate import hold_reason
+from cronhop.domain.ids import slot_run_id
+from cronhop.domain.message import Message, MessageKind
+from cronhop.domain.run import Run, State, Trigger
+from cronhop.domain.schedule import (
+    Schedule,
+    count_slots,
+    is_slot,
+    latest_slot,
+    latest_slots,
+    next_slot,
+    slots,
+)
+from cronhop.domain.task import CatchUp, Task
+from cronhop.errors import Invalid
+from cronhop.store import holds, runs
+
+LOOK_AHEAD = timedelta(seconds=90)  # a minute and the tick's own jitter
+LATE = timedelta(minutes=1)  # a tick that comes so late is no outage
+CHECK_AFTER = timedelta(minutes=2)  # when the tick looks after what it sent
+SLOTS_A_TICK = 200  # of one task; what is beyond waits for the next tick
+COUNT_LIMIT = 1000  # slots counted in a row of missed ones; beyond: "at least"
+# By so much a state may move its clocks at short notice.
+ZONE_CHANGE = timedelta(hours=3)
+
+_SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The start messages of one task's due slots, and the slot after them."""
+
+    task: Task
+    messages: tuple[tuple[Message, datetime], ...]
+    following: datetime | None
+
+
+def plan(task: Task, now: datetime) -> Planned:
+    """Put the rows of the task's due slots; return what is to be sent.
+
+    Bounded work: `SLOTS_A_TICK` slots at most, and one row for all that an outage
+    has left out. Done again after a crash, it meets its own rows and goes on from
+    them. Raises Invalid if the schedule is not possible any more.
+    """
+    schedule = task.schedule
+    if schedule is None:
+        raise Invalid("schedule", "a task without a schedule is never due")
+    messages: list[tuple[Message, datetime]] = []
+    slot = _cursor(task, schedule)
+    is_caught_up = False
+    while slot and slot <= now + LOOK_AHEAD and len(messages) < SLOTS_A_TICK:
+        if slot < now and not is_caught_up:
+            resumed, is_caught_up = _leave_out(task, schedule, slot, now)
+            if resumed != slot:
+                slot = resumed
+                continue
+        run = _intend(task, slot, now)
+        if not run.state.is_terminal:
+            message = Message(
+                kind=MessageKind.START, run_id=run.run_id, group=task.task_id
+            )
+            messages.append((message, slot))
+        slot = next_slot(schedule, slot)
+    return Planned(task=task, messages=tuple(messages), following=slot)
+
+
+def _cursor(task: Task, schedule: Schedule) -> datetime | None:
+    """Return the first slot not yet sent, None if none follows.
+
+    The task's `next_run` was found by its zone's rules as they were then. Where
+    they have changed since, the slot that was meant is near it, and may have
+    passed already.
+    """
+    slot = task.next_run
+    if slot is None or is_slot(schedule, slot):
+        return slot
+    return latest_slot(schedule, slot - ZONE_CHANGE, slot) or next_slot(schedule, slot)
+
+
+def _leave_out(
+    task: Task, schedule: Schedule, slot: datetime, now: datetime
+) -> tuple[datetime | None, bool]:
+    """Return where to go on, and whether all from there on is to be started.
+
+    `slot` has passed. It and those after it that are not started late become one
+    `missed` row, whose id is that of `slot`; a `skipped` one if all of them were
+    held back. A slot that has a row is taken as
+    that row says, so that a tick which crashed half-way is repeated, not done
+    again otherwise: then what follows it is still to be looked at.
+    """
+    late = _late_slots(task, schedule, slot, now)
+    if late and late[0] == slot:
+        return slot, True
+    last = latest_slot(schedule, slot, late[0] - _SECOND if late else now) or slot
+    held = hold_reason(task, slot, last, holds.freeze())
+    missed = Run(
+        run_id=slot_run_id(task.task_id, slot),
+        task_id=task.task_id,
+        trigger=Trigger.SCHEDULE,
+        slot=slot,
+        state=State.SKIPPED if held else State.MISSED,
+        reason=held or _REASONS[task.definition.catch_up],
+        created_by="scheduler",
+        created_at=now,
+        finished_at=now,
+        check_at=None if held else now,  # an executor says that they were missed
+        schedule_version=task.schedule_version,
+        missed_to=last,
+        missed_count=count_slots(schedule, slot, last, limit=COUNT_LIMIT),
+    )
+    if runs.add(missed):
+        return late[0] if late else next_slot(schedule, last), True
+    row = runs.get(missed.run_id)
+    if row and row.missed_to:
+        return next_slot(schedule, row.missed_to), False
+    return slot, False
+
+
+_REASONS = {
+    CatchUp.ONE: "nothing was sent at the time; the newest slot of the outage is",
+    CatchUp.ALL: "nothing was sent at the time, and it is past the start deadline"
+    " or catch_up_limit",
+    CatchUp.NONE: "nothing was sent at the time, and catch_up is none",
+}
+
+
+def _late_slots(
+    task: Task, schedule: Schedule, first: datetime, now: datetime
+) -> list[datetime]:
+    """Return which slots of [first, now] are started late, oldest first.
+
+    Those of the last minute whatever the task wants: the tick was late, no more.
+    """
+    recent = list(slots(schedule, max(first, now - LATE + _SECOND), now))
+    definition = task.definition
+    match definition.catch_up:
+        case CatchUp.NONE:
+            return recent
+        case CatchUp.ONE:
+            return recent or latest_slots(schedule, first, now, 1)
+        case CatchUp.ALL:
+            oldest = now - timedelta(seconds=definition.start_deadline_s)
+            newest = latest_slots(
+                schedule, max(first, oldest), now, definition.catch_up_limit
+            )
+            return max(recent, newest, key=len)
+
+
+def _intend(task: Task, slot: datetime, now: datetime) -> Run:
+    """Ensure that the slot has its row, and return it."""
+    run = Run(
+        run_id=slot_run_id(task.task_id, slot),
+        task_id=task.task_id,
+        trigger=Trigger.SCHEDULE,
+        slot=slot,
+        state=State.PENDING,
+        reason=None,
+        created_by="scheduler",
+        created_at=now,
+        check_at=max(slot, now) + CHECK_AFTER,
+        schedule_version=task.schedule_version,
+    )
+    if runs.add(run):
+        return run
+    return runs.get(run.run_id) or run
