@@ -143,14 +143,14 @@ def test_one_bad_task_never_stops_the_tick(world, server, monkeypatch):
     good = world.add_task(server, cron="*/5 * * * *")
     bad = world.add_task(server, cron="*/5 * * * *")
     world.clock.now = good.next_run
-    real = runs.add
+    real = runs._put
 
-    def add(run):
-        if run.task_id == bad.task_id:
+    def put(row):
+        if row.task_id == bad.task_id:
             raise RuntimeError("a bug")
-        return real(run)
+        return real(row)
 
-    monkeypatch.setattr(runs, "add", add)
+    monkeypatch.setattr(runs, "_put", put)
     report = world.tick()
 
     assert report.failed == [bad.task_id]
