@@ -30,10 +30,12 @@ from cronhop.domain.task import (
     TaskKind,
 )
 from cronhop.services.alarms import Alarms
+from cronhop.services.calendars import Calendars
 from cronhop.services.check import Checker
 from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.execute import Executor
+from cronhop.services.freeze import Freeze
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
@@ -172,6 +174,8 @@ class World:
             queue=self.queue, allowed_networks=self.settings.allowed_networks
         )
         self.tasks = Tasks(dispatcher=self.dispatcher)
+        self.calendars = Calendars()
+        self.freeze = Freeze()
         self.runs = Runs(bucket=self.bucket, dispatcher=self.dispatcher)
 
     def _subscribed_topic(self):

@@ -17,6 +17,7 @@ SET_BY_CRONHOP = frozenset(
         "next_run",
         "last_run",
         "invalid",
+        "pause",
         "version",
         "created_by",
         "created_at",
@@ -58,13 +59,25 @@ def validation_problem(errors: Sequence[Any]) -> Response[str]:
     """Return the error for what pydantic found in a request."""
     if any(error["type"] == "json_invalid" for error in errors):
         return problem(HTTPStatus.BAD_REQUEST, "the body is not valid JSON")
+    named = _named(errors)
+    return problem(HTTPStatus.BAD_REQUEST, _sentence(named), errors=named)
+
+
+def in_words(errors: Sequence[Any]) -> str:
+    """Return in a sentence what pydantic found in a request."""
+    return _sentence(_named(errors))
+
+
+def _named(errors: Sequence[Any]) -> list[tuple[str, str]]:
     # All of them could make an answer larger than Lambda gives.
-    named = [
+    return [
         (_field(error["loc"])[:MAX_CHARACTERS], _message(error)[:MAX_CHARACTERS])
         for error in errors[:MAX_ERRORS]
     ]
-    detail = "; ".join(f"{field or 'the body'}: {text}" for field, text in named)
-    return problem(HTTPStatus.BAD_REQUEST, detail, errors=named)
+
+
+def _sentence(named: Sequence[tuple[str, str]]) -> str:
+    return "; ".join(f"{field or 'the body'}: {text}" for field, text in named)
 
 
 def _field(location: Sequence[str | int]) -> str:

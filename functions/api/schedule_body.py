@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from cronhop.domain.calendar import MAX_DATES
 from cronhop.domain.schedule import (
     CronSchedule,
     EverySchedule,
@@ -23,11 +24,12 @@ from cronhop.errors import Invalid
 from .specs import StrictBody
 
 FIRST_YEAR, LAST_YEAR = 1970, 9899
-MAX_CALENDARS = 0  # that one schedule names
+MAX_CALENDARS = 10  # that one schedule names
 
 _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _FORMS = ("cron", "every_s", "at")  # a schedule has one of these
 _OF_FORM = frozenset({*_FORMS, "seconds", "anchor"})  # has no meaning in another
 
@@ -54,6 +56,22 @@ def _whole(value: object) -> object:
     return moment
 
 
+def _day(value: object) -> object:
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        raise ValueError("write a date, e.g. 2026-12-25")
+    try:
+        return date.fromisoformat(value)
+    except ValueError as exc:
+        raise ValueError("there is no such date") from exc
+
+
+def _printable(text: str) -> str:
+    # It stands in reasons, which stand in mails and logs.
+    if not text.isprintable():
+        raise ValueError("it may hold printable characters only")
+    return text
+
+
 Instant = Annotated[datetime, BeforeValidator(instant)]
 WholeSecond = Annotated[datetime, BeforeValidator(_whole)]
 CalendarName = Annotated[
@@ -62,6 +80,30 @@ CalendarName = Annotated[
         min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
     ),
 ]
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+
+
+class DatesBody(StrictBody):
+    """The dates of a calendar."""
+
+    dates: Annotated[list[Day], Field(max_length=MAX_DATES)]
+
+
+class CalendarBody(DatesBody):
+    """A calendar."""
+
+    name: CalendarName
+
+
+class HoldBody(StrictBody):
+    """A pause, or the freeze."""
+
+    until: Instant | None = None
+    reason: Annotated[
+        str, StringConstraints(max_length=200), AfterValidator(_printable)
+    ] = ""
 
 
 class ScheduleBody(StrictBody):
@@ -105,6 +147,15 @@ class ScheduleBody(StrictBody):
         if self.every_s is not None:
             return EverySchedule(every_s=self.every_s, anchor=self.anchor, **window)
         return CronSchedule(cron=self.cron or "", seconds=self.seconds, **window)
+
+
+class PreviewBody(StrictBody):
+    """A schedule whose slots are wanted."""
+
+    schedule: ScheduleBody
+    after: Instant | None = None
+    count: Annotated[int, Field(ge=1, le=100)] = 10
+    task_id: Annotated[str, StringConstraints(max_length=26)] | None = None
 
 
 def other_form(present: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from cronhop.services.tasks import following, last_run
 
 from .bodies import RunBody, task_definition
 from .request import IfMatch, Limit, Token, after, caller, listed, version
+from .schedule_body import HoldBody
 from .views import answer, empty, run_view, task_view
 from .wiring import now, services
 
@@ -69,6 +70,23 @@ def run(task_id: str, body: Annotated[RunBody | None, Body()] = None) -> Respons
     return answer(run_view(started), HTTPStatus.ACCEPTED)
 
 
+@router.post("/v1/tasks/<task_id>/pause")
+def pause(
+    task_id: str, body: Annotated[HoldBody | None, Body()] = None
+) -> Response[str]:
+    asked = body or HoldBody()
+    task = services().tasks.pause(
+        task_id, until=asked.until, reason=asked.reason, by=caller(router), now=now()
+    )
+    return answer(_view(task), version=task.version)
+
+
+@router.post("/v1/tasks/<task_id>/resume")
+def resume(task_id: str) -> Response[str]:
+    task = services().tasks.resume(task_id)
+    return answer(_view(task), version=task.version)
+
+
 def _change(task_id: str, definition: TaskDefinition, old: int | None) -> Response[str]:
     task = services().tasks.change(
         task_id, definition, version=old, by=caller(router), now=now()
@@ -79,6 +97,8 @@ def _change(task_id: str, definition: TaskDefinition, old: int | None) -> Respon
 def _view(task: Task) -> dict[str, Any]:
     # From the schedule and the clock: the stored cursor may be a slot further.
     upcoming = None
+    if task.pause and task.pause.is_over(now()):
+        task = dataclasses.replace(task, pause=None)
     if not task.invalid:
         try:
             upcoming = following(task, now())

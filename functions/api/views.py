@@ -14,7 +14,9 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response, content_types
 
+from cronhop.domain.calendar import Calendar
 from cronhop.domain.credential import Credential
+from cronhop.domain.hold import Hold
 from cronhop.domain.run import Attempt, Execution, Run, StreamRecord
 from cronhop.domain.server import Server
 from cronhop.domain.task import Task
@@ -100,6 +102,30 @@ def server_view(server: Server) -> dict[str, Any]:
     }
 
 
+def calendar_view(calendar: Calendar) -> dict[str, Any]:
+    """Return a calendar."""
+    return {
+        "name": calendar.name,
+        "dates": [day.isoformat() for day in calendar.dates],
+        "version": calendar.version,
+        "created_by": calendar.created_by,
+        "created_at": instant(calendar.created_at),
+        "updated_at": instant(calendar.updated_at),
+    }
+
+
+def hold_view(hold: Hold | None) -> dict[str, Any] | None:
+    """Return a pause or the freeze."""
+    if hold is None:
+        return None
+    return {
+        "by": hold.by,
+        "at": instant(hold.at),
+        "until": instant(hold.until),
+        "reason": hold.reason,
+    }
+
+
 def task_view(
     task: Task, *, next_run: datetime | None, last_run: Run | None = None
 ) -> dict[str, Any]:
@@ -115,6 +141,7 @@ def task_view(
         }
         if last_run
         else None,
+        "pause": hold_view(task.pause),
         "invalid": task.invalid,
         "version": task.version,
         "created_by": task.created_by,

@@ -10,8 +10,11 @@ from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.session import Session
+from cronhop.services.calendars import Calendars
 from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
+from cronhop.services.freeze import Freeze
+from cronhop.services.preview import Preview
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
@@ -27,6 +30,9 @@ class Services:
     servers: Servers
     tasks: Tasks
     runs: Runs
+    calendars: Calendars
+    freeze: Freeze
+    preview: Preview
 
 
 @cache
@@ -51,6 +57,9 @@ def services() -> Services:
             bucket=OutputBucket(session.client("s3"), settings.bucket),
             dispatcher=dispatcher,
         ),
+        calendars=Calendars(),
+        freeze=Freeze(),
+        preview=Preview(),
     )
 
 

@@ -434,16 +434,16 @@ def test_a_crash_within_an_outage_leaves_no_slot_out(
         catch_up_limit=3,
         start_deadline_s=7 * 86400,
     )
-    real, left = runs.add, [rows]
+    real, left = runs._put, [rows]
 
-    def add(run):
+    def put(row):
         if not left[0]:
             raise Killed
         left[0] -= 1
-        return real(run)
+        return real(row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "add", add)
+        patch.setattr(runs, "_put", put)
         with contextlib.suppress(Killed):
             world.tick()
     world.clock.move(hours=1)

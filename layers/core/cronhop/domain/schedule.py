@@ -148,7 +148,7 @@ def check(schedule: Schedule) -> None:
     if isinstance(schedule, OnceSchedule):
         return
     if isinstance(schedule, CronSchedule):
-        _plan(schedule)
+        plan_of(schedule)
     elif not 1 <= schedule.every_s <= MAX_EVERY_S:
         raise Invalid(
             "schedule.every_s", f"write a number of seconds from 1 to {MAX_EVERY_S}"
@@ -252,15 +252,20 @@ def is_slot(schedule: Schedule, instant: datetime) -> bool:
     return next_slot(schedule, instant - _SECOND) == instant
 
 
+def plan_of(schedule: CronSchedule) -> Plan:
+    """Return what its expression stands for. Raises `Invalid` as `check` does."""
+    return plan(schedule.cron, seconds=schedule.seconds, seed=schedule.seed)
+
+
 def dst_note(schedule: Schedule, slot: datetime) -> DstNote | None:
     """Return what a change of the clocks has to do with a slot, `None`: nothing."""
     zone = zone_of(schedule.timezone)
     local = local_time(slot, zone)
     if isinstance(schedule, CronSchedule):
         shown_before = local_time(slot - _SECOND, zone)
-        swallowed = _plan(schedule).next_time(shown_before)
+        swallowed = plan_of(schedule).next_time(shown_before)
         if (
-            _plan(schedule).is_fixed
+            plan_of(schedule).is_fixed
             and local - shown_before > _SECOND
             and swallowed is not None
             and swallowed < local
@@ -274,10 +279,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return list(value) if isinstance(value, tuple) else value
-
-
-def _plan(schedule: CronSchedule) -> Plan:
-    return plan(schedule.cron, seconds=schedule.seconds, seed=schedule.seed)
 
 
 def _before(start: datetime) -> datetime:
@@ -305,7 +306,7 @@ def _next_of_interval(schedule: EverySchedule, after: datetime) -> datetime:
 
 
 def _next_of_clock(schedule: CronSchedule, after: datetime) -> datetime | None:
-    times, zone = _plan(schedule), zone_of(schedule.timezone)
+    times, zone = plan_of(schedule), zone_of(schedule.timezone)
     slot = _search(times, zone, local=local_time(after, zone), after=after)
     if times.is_fixed or (again := second_pass(after, zone)) is None:
         return slot

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from cronhop.domain import schedule as schedules
+from cronhop.domain.hold import Hold
 from cronhop.domain.retry import RETRIED, Retry
 from cronhop.domain.run import State
 from cronhop.domain.schedule import Schedule
@@ -159,6 +160,7 @@ class Task:
     | next_run         | the dispatcher's cursor: the first slot not yet sent   |
     | active_run       | the run that holds the task where runs may not overlap |
     | invalid          | why its schedule is parked, None if it is not          |
+    | pause            | what holds back its slots, None if nothing does        |
     """
 
     task_id: str
@@ -171,6 +173,7 @@ class Task:
     created_by: str
     created_at: datetime
     updated_at: datetime
+    pause: Hold | None = None
 
     @property
     def schedule(self) -> Schedule | None:

@@ -6,6 +6,7 @@ with different tables would not agree on slots.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import lru_cache
@@ -70,6 +71,21 @@ def second_pass(instant: datetime, zone: ZoneInfo) -> datetime | None:
     """Return when the overlap's second pass starts, `None` if not in the first."""
     second = instant.astimezone(zone).replace(fold=1).astimezone(UTC)
     return change_between(zone, instant, second) if second > instant else None
+
+
+def changes_between(
+    zone: ZoneInfo, start: datetime, end: datetime
+) -> Iterator[datetime]:
+    """Yield the first instants of new UTC offsets in (start, end], in order.
+
+    Two changes within a week that undo each other are not seen.
+    """
+    low = start.replace(microsecond=0)
+    while low < end:
+        high = min(low + timedelta(days=7), end.replace(microsecond=0))
+        if low.astimezone(zone).utcoffset() != high.astimezone(zone).utcoffset():
+            yield change_between(zone, low, high)
+        low = high if high > low else end
 
 
 def change_between(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:

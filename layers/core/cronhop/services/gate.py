@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from cronhop.domain.gate import Refusal, refusal
-from cronhop.domain.run import Run, State
+from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.task import Overlap, Task
 from cronhop.errors import Conflict
-from cronhop.store import runs, tasks
+from cronhop.store import calendars, holds, runs, tasks
 
 HOLD_TRIES = 5  # to be the run that others may not overlap
 
@@ -16,14 +16,14 @@ HOLD_TRIES = 5  # to be the run that others may not overlap
 def pass_gate(run: Run, now: datetime) -> Refusal | None:
     """Let the run begin, or end it; return the refusal if this is what ended it.
 
-    1. the task is there and enabled, the slot still one of its schedule,
-       the start deadline not over
+    1. the task is there and enabled, the slot still one of its schedule and
+       not held back, the start deadline not over
     2. no other run of the task is under way, where that matters
     3. one conditional write fixes the version and the targets; who loses it
        goes on from the row
     """
     task = tasks.get(run.task_id)
-    refused = refusal(run, task, now)
+    refused = _refusal(run, task, now)
     if task is not None and refused is None:
         holder = _holder(run, task)
         if holder:
@@ -44,6 +44,21 @@ def pass_gate(run: Run, now: datetime) -> Refusal | None:
             now=now,
         )
     return None
+
+
+def _refusal(run: Run, task: Task | None, now: datetime) -> Refusal | None:
+    """Return why the run may not begin, with what speaks against its slot."""
+    if task is None or run.trigger is not Trigger.SCHEDULE:
+        return refusal(run, task, now)
+    schedule = task.definition.schedule
+    names = schedule.exclude_calendars if schedule else ()
+    return refusal(
+        run,
+        task,
+        now,
+        freeze=holds.freeze(),
+        calendars={name: calendars.get(name) for name in names},
+    )
 
 
 def _holder(run: Run, task: Task) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from cronhop.domain.gate import hold_reason
 from cronhop.domain.ids import slot_run_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import (
@@ -22,7 +23,7 @@ from cronhop.domain.schedule import (
 )
 from cronhop.domain.task import CatchUp, Task
 from cronhop.errors import Invalid
-from cronhop.store import runs
+from cronhop.store import holds, runs
 
 LOOK_AHEAD = timedelta(seconds=90)  # a minute and the tick's own jitter
 LATE = timedelta(minutes=1)  # a tick that comes so late is no outage
@@ -87,7 +88,8 @@ def _leave_out(
     """Return where to go on, and whether all from there on is to be started.
 
     `slot` has passed. It and those after it that are not started late become one
-    `missed` row, whose id is that of `slot`. A slot that has a row is taken as
+    `missed` row, whose id is that of `slot`; a `skipped` one if all of them were
+    held back. A slot that has a row is taken as
     that row says, so that a tick which crashed half-way is repeated, not done
     again otherwise: then what follows it is still to be looked at.
     """
@@ -95,17 +97,18 @@ def _leave_out(
     if late and late[0] == slot:
         return slot, True
     last = latest_slot(schedule, slot, late[0] - _SECOND if late else now) or slot
+    held = hold_reason(task, slot, last, holds.freeze())
     missed = Run(
         run_id=slot_run_id(task.task_id, slot),
         task_id=task.task_id,
         trigger=Trigger.SCHEDULE,
         slot=slot,
-        state=State.MISSED,
-        reason=_REASONS[task.definition.catch_up],
+        state=State.SKIPPED if held else State.MISSED,
+        reason=held or _REASONS[task.definition.catch_up],
         created_by="scheduler",
         created_at=now,
         finished_at=now,
-        check_at=now,  # an executor says that they were missed
+        check_at=None if held else now,  # an executor says that they were missed
         schedule_version=task.schedule_version,
         missed_to=last,
         missed_count=count_slots(schedule, slot, last, limit=COUNT_LIMIT),

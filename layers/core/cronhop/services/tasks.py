@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cronhop.domain.credential import CredentialKind
+from cronhop.domain.hold import Hold
 from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import OnceSchedule, next_slot
@@ -15,8 +17,9 @@ from cronhop.domain.task import Script, Task, TaskDefinition
 from cronhop.errors import Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import Dispatcher
+from cronhop.services.freeze import new_hold
 from cronhop.services.plan import CHECK_AFTER
-from cronhop.store import runs, servers
+from cronhop.store import calendars, runs, servers
 from cronhop.store import tasks as store
 from cronhop.store.page import Page
 
@@ -34,24 +37,26 @@ class Tasks:
 
         Raises Invalid, Conflict if its name is taken.
         """
-        task = Task(
-            task_id=new_id(now),
-            definition=definition,
-            version=1,
-            schedule_version=1,
-            next_run=None,
-            active_run=None,
-            invalid=None,
-            created_by=by,
-            created_at=now,
-            updated_at=now,
-        )
-        _check(task)
-        _check_upcoming(task, now)
-        task = replace(task, next_run=following(task, now))
+        task = _new(definition, by=by, now=now)
         store.add(task)
         self.dispatcher.send_task(task, now)
         return task
+
+    def create_all(
+        self, definitions: Sequence[TaskDefinition], *, by: str, now: datetime
+    ) -> list[Task]:
+        """Put all of the tasks on record, or none. Raises Invalid, Conflict."""
+        made = [_new(definition, by=by, now=now) for definition in definitions]
+        store.add_all(made)
+        for task in made:
+            self.dispatcher.send_task(task, now)
+        return made
+
+    def try_out(self, definition: TaskDefinition, *, now: datetime) -> None:
+        """Ensure that a task could be made just now. Raises Invalid."""
+        _new(definition, by="", now=now)
+        if store.is_taken(definition.name):
+            raise Invalid("name", f"the name {definition.name!r} is taken")
 
     def change(
         self,
@@ -107,6 +112,32 @@ class Tasks:
         self.dispatcher.send_overdue(task, now)
         store.remove(task, now=now)
 
+    def pause(
+        self,
+        task_id: str,
+        *,
+        until: datetime | None,
+        reason: str,
+        by: str,
+        now: datetime,
+    ) -> Task:
+        """Hold back the task's slots from now on, instead of how it was before.
+
+        Raises NotFound, Invalid if `until` has passed.
+        """
+        hold = new_hold(until=until, reason=reason, by=by, now=now)
+        return self._hold(task_id, hold)
+
+    def resume(self, task_id: str) -> Task:
+        """Ensure that the task is not paused. Raises NotFound."""
+        return self._hold(task_id, None)
+
+    def _hold(self, task_id: str, hold: Hold | None) -> Task:
+        task = self.get(task_id)
+        if not store.pause(task_id, hold):
+            raise NotFound(f"there is no task {task_id}")
+        return replace(task, pause=hold)
+
     def run(self, task_id: str, *, by: str, now: datetime) -> Run:
         """Run the task now, beside its schedule. Raises NotFound.
 
@@ -131,6 +162,17 @@ class Tasks:
         return run
 
 
+def usernames(server_ids: Sequence[str]) -> set[str]:
+    """Return who logs in to these servers. Raises Invalid for `server_ids`."""
+    known = servers.get_many(one for one in server_ids if is_id(one))
+    for number, server_id in enumerate(server_ids):
+        if server_id not in known:
+            raise Invalid(
+                f"server_ids.{number}", f"there is no server {server_id[:40]!r}"
+            )
+    return {server.username for server in known.values()}
+
+
 def following(task: Task, now: datetime) -> datetime | None:
     """Return the first slot after now, None if there is none or none is followed."""
     if task.schedule is None or not task.definition.enabled:
@@ -152,6 +194,25 @@ def _timing(definition: TaskDefinition) -> tuple[object, bool]:
     return definition.schedule, definition.enabled
 
 
+def _new(definition: TaskDefinition, *, by: str, now: datetime) -> Task:
+    """Return the task that this definition makes now. Raises Invalid."""
+    task = Task(
+        task_id=new_id(now),
+        definition=definition,
+        version=1,
+        schedule_version=1,
+        next_run=None,
+        active_run=None,
+        invalid=None,
+        created_by=by,
+        created_at=now,
+        updated_at=now,
+    )
+    _check(task)
+    _check_upcoming(task, now)
+    return replace(task, next_run=following(task, now))
+
+
 def _check_upcoming(task: Task, now: datetime) -> None:
     """Ensure that a schedule which somebody writes now will be due some day."""
     if task.schedule is None or next_slot(task.schedule, now):
@@ -170,6 +231,12 @@ def _check(task: Task) -> None:
     definition = task.definition
     if task.schedule:
         check_schedule(task.schedule)
+        for number, name in enumerate(task.schedule.exclude_calendars):
+            if calendars.get(name) is None:
+                raise Invalid(
+                    f"schedule.exclude_calendars.{number}",
+                    f"there is no calendar {name!r}",
+                )
     named = definition.targets.server_ids
     known = servers.get_many(one for one in named if is_id(one))
     for number, server_id in enumerate(named):

@@ -1,14 +1,17 @@
-"""Attribute types of ours: instants as numbers, so that they sort."""
+"""Attribute types of ours: instants as numbers, so that they sort; holds."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from pynamodb.attributes import Attribute
-from pynamodb.constants import NUMBER
+from pynamodb.constants import NUMBER, STRING
 from pynamodb.expressions.update import Action
+
+from cronhop.domain.hold import Hold
 
 LISTED = "1"  # the one key of an index that lists a table's living items
 
@@ -24,6 +27,31 @@ class InstantAttribute(Attribute[datetime]):
 
     def deserialize(self, value: Any) -> datetime:
         return datetime.fromtimestamp(float(value), tz=UTC)
+
+
+class HoldAttribute(Attribute[Hold]):
+    """A hold as JSON."""
+
+    attr_type = STRING
+
+    def serialize(self, value: Hold) -> str:
+        return json.dumps(
+            {
+                "by": value.by,
+                "at": value.at.isoformat(),
+                "until": value.until.isoformat() if value.until else None,
+                "reason": value.reason,
+            }
+        )
+
+    def deserialize(self, value: str) -> Hold:
+        plain = json.loads(value)
+        return Hold(
+            by=plain["by"],
+            at=datetime.fromisoformat(plain["at"]),
+            until=datetime.fromisoformat(plain["until"]) if plain["until"] else None,
+            reason=plain["reason"],
+        )
 
 
 def set_or_remove(*values: tuple[Attribute[Any], Any]) -> list[Action]:

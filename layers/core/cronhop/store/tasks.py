@@ -13,6 +13,7 @@ from pynamodb.attributes import (
     NumberAttribute,
     UnicodeAttribute,
 )
+from pynamodb.exceptions import TransactWriteError
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import (
     GlobalSecondaryIndex,
@@ -22,13 +23,23 @@ from pynamodb.indexes import (
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
+from cronhop.domain.hold import Hold
 from cronhop.domain.ids import shard_of
 from cronhop.domain.task import Task, TaskDefinition
-from cronhop.store.attributes import LISTED, InstantAttribute
+from cronhop.errors import Conflict
+from cronhop.store.attributes import (
+    LISTED,
+    HoldAttribute,
+    InstantAttribute,
+    set_or_remove,
+)
 from cronhop.store.batch import Write, value_of, write_all
-from cronhop.store.connection import shards, table, update
+from cronhop.store.connection import shards, table, transaction, update
 from cronhop.store.names import name_key, named_write
 from cronhop.store.page import Page
+
+MAX_WRITES = 100  # of a transaction, DynamoDB's limit
+WRITES = 3  # of a new task, beside one for each of its targets
 
 
 class _NextRun(GlobalSecondaryIndex[Any]):
@@ -81,11 +92,13 @@ class TaskRow(Model):
     schedule_version = NumberAttribute(null=True)
     active_run = UnicodeAttribute(null=True)
     invalid = UnicodeAttribute(null=True)
+    pause = HoldAttribute(null=True)
     deleted_at = InstantAttribute(null=True)
     created_by = UnicodeAttribute(null=True)
     created_at = InstantAttribute(null=True)
     updated_at = InstantAttribute(null=True)
     holder = UnicodeAttribute(null=True)  # of a name item: whose name it is
+    dates = JSONAttribute(null=True)  # of a calendar
     by_next_run = _NextRun()
     listing = _Listing()
     by_creator = _ByCreator()
@@ -121,30 +134,38 @@ def add(task: Task) -> None:
 
     Raises Conflict if another task has its name.
     """
-    definition = task.definition
-    with named_write(TaskRow, name=definition.name, holder=task.task_id) as write:
-        write.save(
-            TaskRow(
-                task_id=task.task_id,
-                due_shard=shard_of(task.task_id, shards()),
-                next_run=task.next_run,
-                listed=LISTED,
-                name=definition.name,
-                kind=definition.kind.value,
-                enabled=definition.enabled,
-                definition=definition.to_dict(),
-                version=task.version,
-                schedule_version=task.schedule_version,
-                created_by=task.created_by,
-                created_at=task.created_at,
-                updated_at=task.updated_at,
-            ),
-            condition=TaskRow.task_id.does_not_exist(),
-        )
-        _take_name(write, task)
-        _save_version(write, task, by=task.created_by)
-        for server_id in definition.targets.server_ids:
-            write.save(TaskTargetRow(server_id=server_id, task_id=task.task_id))
+    with named_write(TaskRow, name=task.definition.name, holder=task.task_id) as write:
+        _save_new(write, task)
+
+
+def add_all(tasks: Sequence[Task]) -> None:
+    """Put all of the tasks, or nothing, of which `fit` says how many may be.
+
+    Raises Conflict if another task has one of their names.
+    """
+    try:
+        with transaction() as write:
+            for task in tasks:
+                _save_new(write, task)
+    except TransactWriteError as exc:
+        codes = {reason.code for reason in exc.cancellation_reasons if reason}
+        if not codes & {"ConditionalCheckFailed", "TransactionConflict"}:
+            raise
+        raise Conflict("a task of one of these names was made meanwhile") from exc
+
+
+def fit(targets: int) -> int:
+    """Return how many tasks of so many targets `add_all` can put at once."""
+    return MAX_WRITES // (WRITES + targets)
+
+
+def is_taken(name: str) -> bool:
+    """Return whether a task has this name."""
+    try:
+        TaskRow.get(name_key(name), consistent_read=True)
+    except TaskRow.DoesNotExist:
+        return False
+    return True
 
 
 def replace(old: Task, new: Task, *, by: str) -> None:
@@ -319,6 +340,15 @@ def park(task: Task, reason: str) -> bool:
     )
 
 
+def pause(task_id: str, hold: Hold | None) -> bool:
+    """Let the task's slots be held back so, None: no more; False if it is gone."""
+    return update(
+        TaskRow(task_id=task_id),
+        actions=set_or_remove((TaskRow.pause, hold)),
+        condition=TaskRow.version.exists() & TaskRow.deleted_at.does_not_exist(),
+    )
+
+
 def hold(task_id: str, run_id: str, *, instead_of: str | None) -> bool:
     """Let this run be the one that the task's next runs must not overlap.
 
@@ -342,6 +372,32 @@ def release(task_id: str, run_id: str) -> None:
         actions=[TaskRow.active_run.remove()],
         condition=TaskRow.active_run == run_id,
     )
+
+
+def _save_new(write: TransactWrite, task: Task) -> None:
+    definition = task.definition
+    write.save(
+        TaskRow(
+            task_id=task.task_id,
+            due_shard=shard_of(task.task_id, shards()),
+            next_run=task.next_run,
+            listed=LISTED,
+            name=definition.name,
+            kind=definition.kind.value,
+            enabled=definition.enabled,
+            definition=definition.to_dict(),
+            version=task.version,
+            schedule_version=task.schedule_version,
+            created_by=task.created_by,
+            created_at=task.created_at,
+            updated_at=task.updated_at,
+        ),
+        condition=TaskRow.task_id.does_not_exist(),
+    )
+    _take_name(write, task)
+    _save_version(write, task, by=task.created_by)
+    for server_id in definition.targets.server_ids:
+        write.save(TaskTargetRow(server_id=server_id, task_id=task.task_id))
 
 
 def _take_name(write: TransactWrite, task: Task) -> None:
@@ -382,4 +438,5 @@ def _task(row: TaskRow) -> Task:
         created_by=row.created_by,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        pause=row.pause,
     )

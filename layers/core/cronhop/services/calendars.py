@@ -1,0 +1,88 @@
+"""Calendars: kept, replaced, removed while nothing names them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+from cronhop.domain.calendar import Calendar
+from cronhop.errors import Conflict, NotFound, PreconditionFailed
+from cronhop.store import calendars as store
+from cronhop.store import tasks
+from cronhop.store.page import Page, walk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calendars:
+    """What people do with calendars."""
+
+    def create(
+        self, name: str, dates: tuple[date, ...], *, by: str, now: datetime
+    ) -> Calendar:
+        """Put a calendar on record. Raises Conflict if its name is taken."""
+        calendar = Calendar(
+            name=name,
+            dates=_ordered(dates),
+            version=1,
+            created_by=by,
+            created_at=now,
+            updated_at=now,
+        )
+        if not store.add(calendar) and store.get(name) != calendar:
+            raise Conflict(f"there is a calendar {name!r} already", field="name")
+        return calendar
+
+    def replace(
+        self,
+        name: str,
+        dates: tuple[date, ...],
+        *,
+        version: int | None,
+        now: datetime,
+    ) -> Calendar:
+        """Let the calendar have other dates; they count for every start from now on.
+
+        Raises NotFound, PreconditionFailed if `version` is given and not the
+        present one, Conflict.
+        """
+        old = self.get(name, version=version)
+        new = replace(
+            old, dates=_ordered(dates), version=old.version + 1, updated_at=now
+        )
+        if not store.change(old, dates=new.dates, now=now) and store.get(name) != new:
+            raise Conflict("it is just being changed by somebody else")
+        return new
+
+    def get(self, name: str, *, version: int | None = None) -> Calendar:
+        """Return the calendar. Raises NotFound, PreconditionFailed."""
+        calendar = store.get(name)
+        if calendar is None:
+            raise NotFound(f"there is no calendar {name!r}")
+        if version not in {None, calendar.version}:
+            raise PreconditionFailed("it was changed since you read it")
+        return calendar
+
+    def listing(self, *, limit: int, after: str | None) -> Page[Calendar]:
+        """Return calendars by name."""
+        return store.listing(limit=limit, after=after)
+
+    def delete(self, name: str, *, version: int | None) -> None:
+        """Remove a calendar that no task names. Raises NotFound, Conflict."""
+        calendar = self.get(name, version=version)
+        if users := list(itertools.islice(_tasks_naming(name), 5)):
+            raise Conflict(f"calendar {name!r} is named by task {', '.join(users)}")
+        if not store.remove(calendar) and store.get(name):
+            raise Conflict("it is just being changed by somebody else")
+
+
+def _ordered(dates: tuple[date, ...]) -> tuple[date, ...]:
+    return tuple(sorted(set(dates)))
+
+
+def _tasks_naming(name: str) -> Iterator[str]:
+    for task in walk(tasks.listing):
+        schedule = task.definition.schedule
+        if schedule and name in schedule.exclude_calendars:
+            yield task.definition.name
