@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from cronhop.observe import log
 from cronhop.services.plan import CHECK_AFTER, LOOK_AHEAD, Planned, plan
 from cronhop.store import executions, runs, tasks
 
+SPREAD_AFTER_S = 5.0  # that a tick works alone
 TASKS_AT_ONCE = 200  # that are read together
 RUNS_AT_ONCE = 200  # whose rows are put together
 Row = TypeVar("Row", bound=tuple[Any, ...])
@@ -55,8 +56,9 @@ class TickReport:
 class Dispatcher:
     """Sends what is due.
 
-    `shards` is the number of partitions of the time indexes, `monotonic` the
-    clock that `stop_at` is told by.
+    `shards` is the number of partitions of the time indexes, `spread` asks for
+    another tick about some of them, `monotonic` is the clock that `stop_at` is told
+    by.
     """
 
     def __init__(
@@ -64,21 +66,32 @@ class Dispatcher:
         queue: Queue,
         *,
         shards: int,
+        spread: Callable[[Sequence[int]], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
         self._shards = shards
+        self._spread = spread
         self._monotonic = monotonic
 
-    def tick(self, now: datetime, *, stop_at: float) -> TickReport:
+    def tick(
+        self,
+        now: datetime,
+        *,
+        stop_at: float,
+        shards: Sequence[int] | None = None,
+    ) -> TickReport:
         """Send every slot due by now + the look-ahead, and return what was done.
 
         1. due tasks, oldest first: intent, send, advance
         2. runs to check and executions to poll: send, move on
 
-        Stops at `stop_at`; the next tick goes on with the oldest.
+        Stops at `stop_at`; the next tick goes on with the oldest. It is about all
+        shards, or only `shards`. Where there is much to do, half of them are left to
+        another tick.
         """
         report = TickReport()
+        mine = list(range(self._shards)) if shards is None else list(shards)
         until = now + LOOK_AHEAD
         began = self._monotonic()
 
@@ -86,23 +99,31 @@ class Dispatcher:
             """Return the time: a long tick must not send by the one it began at."""
             return now + timedelta(seconds=self._monotonic() - began)
 
-        due = self._merged(tasks.due, until)
-        for batch in self._in_time(due, stop_at, report, at_once=TASKS_AT_ONCE):
+        alone_until = self._monotonic() + SPREAD_AFTER_S
+        due = self._merged(tasks.due, until, mine)
+        while batch := next(
+            self._in_time(due, stop_at, report, at_once=TASKS_AT_ONCE), None
+        ):
             task_ids = [task_id for _, task_id in batch]
             self._dispatch(task_ids, present, report, stop_at=stop_at)
+            if len(mine) > 1 and self._monotonic() >= alone_until:
+                alone_until = self._monotonic() + SPREAD_AFTER_S
+                if self._is_left(mine[1::2]):
+                    mine = mine[::2]
+                    due = self._merged(tasks.due, until, mine)
         # Checks first, as they are few; but neither may starve the other.
         half = (self._monotonic() + stop_at) / 2
-        checks = self._merged(runs.to_check, until)
+        checks = self._merged(runs.to_check, until, mine)
         for to_check in self._in_time(checks, half, report):
             self._send_checks(to_check, present, report)
-        polls = self._merged(executions.to_poll, until)
+        polls = self._merged(executions.to_poll, until, mine)
         for to_poll in self._in_time(polls, stop_at, report):
             self._send_polls(to_poll, present, report)
         return report
 
     def due(self, now: datetime, *, limit: int = 100) -> list[tuple[str, datetime]]:
         """Return (task id, slot) of what a tick at `now` would begin with."""
-        found = self._merged(tasks.due, now + LOOK_AHEAD)
+        found = self._merged(tasks.due, now + LOOK_AHEAD, range(self._shards))
         return [(task_id, slot) for slot, task_id in itertools.islice(found, limit)]
 
     def send_task(self, task: Task, now: datetime) -> None:
@@ -160,6 +181,17 @@ class Dispatcher:
                     kind=message.kind.value,
                     run_id=message.run_id,
                 )
+
+    def _is_left(self, shards: Sequence[int]) -> bool:
+        """Leave the shards to another tick; False if there is none to be had."""
+        if self._spread is None:
+            return False
+        try:
+            self._spread(shards)
+        except Exception:  # noqa: BLE001  it takes longer, that is all
+            log.exception("No other tick could be had", action="tick_not_spread")
+            return False
+        return True
 
     def _dispatch(
         self,
@@ -307,10 +339,13 @@ class Dispatcher:
                 report.checked.append(run_id)
 
     def _merged(
-        self, query: Callable[[int, datetime], Iterator[Row]], until: datetime
+        self,
+        query: Callable[[int, datetime], Iterator[Row]],
+        until: datetime,
+        shards: Iterable[int],
     ) -> Iterator[Row]:
-        """Return what a time index holds until then, over all shards, oldest first."""
-        return heapq.merge(*(query(shard, until) for shard in range(self._shards)))
+        """Return what a time index holds until then in these shards, oldest first."""
+        return heapq.merge(*(query(shard, until) for shard in shards))
 
     def _in_time(
         self,
