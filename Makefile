@@ -77,6 +77,7 @@ bench: export POWERTOOLS_LOG_LEVEL := CRITICAL
 bench: $(UV) tools ## measure cold starts, write units, and SSH beside its peers
 	$(RUN) python -m tests.benchmarks.cold_start
 	$(RUN) python -m tests.benchmarks.write_units
+	$(RUN) python -m tests.benchmarks.tick
 	$(RUN) --group bench python -m tests.benchmarks.ssh
 
 layers: $(UV) ## write the layers' requirements from uv.lock

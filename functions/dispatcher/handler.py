@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from cronhop.aws.function import Function
 from cronhop.aws.queue import Queue
 from cronhop.aws.session import Session
 from cronhop.errors import Invalid
@@ -27,6 +29,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Do a tick, take dead letters, or say what a tick would do.
 
     - from EventBridge, or `{}`: a tick; answers with what was done
+    - `{"shards": [<number> …]}`: a tick about these partitions of the tasks only
     - from the dead-letter queue: brings what was lost back to the tick
     - `{"dry_run": true, "now"?: "<RFC 3339>"}`: answers with what is due, and
       starts nothing
@@ -38,8 +41,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return _dry_run(event, now)
     if "now" in event:
         raise Invalid("now", "it is only for a dry run")
-    stop_at = time.monotonic() + _left_s(context)
-    report = asdict(_dispatcher().tick(now, stop_at=stop_at))
+    report = asdict(
+        _dispatcher().tick(
+            now,
+            stop_at=time.monotonic() + _left_s(context),
+            shards=_shards(event),
+        )
+    )
     counts = {name: len(ids) for name, ids in report.items() if name != "complete"}
     log.info("Ticked", action="ticked", complete=report["complete"], counts=counts)
     return report
@@ -51,7 +59,27 @@ def _dispatcher() -> Dispatcher:
     session = Session(settings)
     connection.connect(settings, session.botocore)
     queue = Queue(session.client("sqs"), settings.queue_url)
-    return Dispatcher(queue, shards=settings.shards)
+    itself = Function(
+        partial(session.client, "lambda"), os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
+    )
+    return Dispatcher(
+        queue,
+        shards=settings.shards,
+        spread=lambda shards: itself.call({"shards": list(shards)}),
+    )
+
+
+def _shards(event: dict[str, Any]) -> list[int] | None:
+    """Return which shards a tick is about, None: all. Raises Invalid."""
+    shards = event.get("shards")
+    if shards is None:
+        return None
+    count = connection.shards()
+    if not isinstance(shards, list) or not all(
+        type(shard) is int and 0 <= shard < count for shard in shards
+    ):
+        raise Invalid("shards", f"not a list of numbers from 0 to {count - 1}")
+    return shards
 
 
 def _dry_run(event: dict[str, Any], now: datetime) -> dict[str, Any]:

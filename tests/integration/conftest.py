@@ -1,6 +1,7 @@
 """What integration tests share: moto, and one real sshd."""
 
 import os
+import sys
 
 import botocore.loaders
 import botocore.session
@@ -8,6 +9,7 @@ import pytest
 from moto import mock_aws
 
 from cronhop.services import commands
+from cronhop.store import batch
 from tests.sshd import Sshd
 from tests.world import REGION, World
 
@@ -42,6 +44,8 @@ def world(monkeypatch):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
+    # moto reads no parameters of a statement; tests/e2e/test_batches.py has batches.
+    monkeypatch.setattr(batch, "WORTH", sys.maxsize)
     with mock_aws():
         environ = dict(os.environ)
         made = World(environ)

@@ -143,14 +143,14 @@ def test_one_bad_task_never_stops_the_tick(world, server, monkeypatch):
     good = world.add_task(server, cron="*/5 * * * *")
     bad = world.add_task(server, cron="*/5 * * * *")
     world.clock.now = good.next_run
-    real = runs.add
+    real = runs._put
 
-    def add(run):
-        if run.task_id == bad.task_id:
+    def put(row):
+        if row.task_id == bad.task_id:
             raise RuntimeError("a bug")
-        return real(run)
+        return real(row)
 
-    monkeypatch.setattr(runs, "add", add)
+    monkeypatch.setattr(runs, "_put", put)
     report = world.tick()
 
     assert report.failed == [bad.task_id]
@@ -434,16 +434,16 @@ def test_a_crash_within_an_outage_leaves_no_slot_out(
         catch_up_limit=3,
         start_deadline_s=7 * 86400,
     )
-    real, left = runs.add, [rows]
+    real, left = runs._put, [rows]
 
-    def add(run):
+    def put(row):
         if not left[0]:
             raise Killed
         left[0] -= 1
-        return real(run)
+        return real(row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "add", add)
+        patch.setattr(runs, "_put", put)
         with contextlib.suppress(Killed):
             world.tick()
     world.clock.move(hours=1)

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from cronhop.domain.ids import shard_of
 from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.run import State
 from cronhop.errors import Invalid
 from cronhop.services.execute import Executor
-from cronhop.store import executions, runs, servers
+from cronhop.store import executions, runs, servers, tasks
 from dispatcher import handler as dispatcher
 from executor import handler as executor
 
@@ -141,6 +142,28 @@ def test_tick_and_dry_run(world, server):
     ticked = dispatcher.handler({"source": "aws.events", "time": at}, context())
     assert ticked["started"] == []  # the event's time is not believed
     assert json.dumps(ticked)
+
+
+def test_a_tick_is_about_the_shards_it_is_told(world, server):
+    """As the dispatcher calls itself where there is much to do."""
+    slot = world.clock.now.replace(second=0, microsecond=0)
+    made = [world.add_task(server, cron="* * * * *").task_id for _ in range(8)]
+    for task_id in made:
+        # Its first slots were sent when it was made.
+        tasks.TaskRow(task_id=task_id).update([tasks.TaskRow.next_run.set(slot)])
+
+    report = dispatcher.handler({"shards": [0]}, context())
+
+    moved = [one for one in made if tasks.get(one).next_run != slot]
+    assert moved == [one for one in made if shard_of(one, 2) == 0] != []
+    assert report["failed"] == []
+
+
+@pytest.mark.parametrize("shards", ["0", [2], [-1], [True], {"0": 1}, ["0"]])
+def test_odd_shards_are_refused(world, shards):
+    """They are numbers of shards that there are."""
+    with pytest.raises(Invalid, match="shards"):
+        dispatcher.handler({"shards": shards}, context())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from cronhop.domain.message import Message, Probe
@@ -11,6 +12,7 @@ from cronhop.domain.message import Message, Probe
 M = TypeVar("M", bound=Message | Probe)
 
 BATCH = 10  # messages a request, SQS's limit
+AT_ONCE = 8  # requests
 MAX_DELAY_S = 900  # SQS's limit; whoever waits longer waits in a row
 
 
@@ -30,10 +32,13 @@ class Queue:
         A delay is rounded up, so that nothing comes before its time, and cut at
         15 minutes.
         """
-        refused: list[M] = []
-        for start in range(0, len(messages), BATCH):
-            refused += self._send_batch(messages[start : start + BATCH])
-        return refused
+        batches = [
+            messages[start : start + BATCH] for start in range(0, len(messages), BATCH)
+        ]
+        if len(batches) < 2:  # noqa: PLR2004
+            return [one for batch in batches for one in self._send_batch(batch)]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return [one for part in pool.map(self._send_batch, batches) for one in part]
 
     def _send_batch(self, batch: Sequence[tuple[M, float]]) -> list[M]:
         answer = self._client.send_message_batch(

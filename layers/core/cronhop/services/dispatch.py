@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -25,6 +25,9 @@ from cronhop.observe import log
 from cronhop.services.plan import CHECK_AFTER, LOOK_AHEAD, Planned, plan
 from cronhop.store import executions, runs, tasks
 
+SPREAD_AFTER_S = 5.0  # that a tick works alone
+TASKS_AT_ONCE = 200  # that are read together
+RUNS_AT_ONCE = 200  # whose rows are put together
 Row = TypeVar("Row", bound=tuple[Any, ...])
 
 
@@ -53,8 +56,9 @@ class TickReport:
 class Dispatcher:
     """Sends what is due.
 
-    `shards` is the number of partitions of the time indexes, `monotonic` the
-    clock that `stop_at` is told by.
+    `shards` is the number of partitions of the time indexes, `spread` asks for
+    another tick about some of them, `monotonic` is the clock that `stop_at` is told
+    by.
     """
 
     def __init__(
@@ -62,21 +66,32 @@ class Dispatcher:
         queue: Queue,
         *,
         shards: int,
+        spread: Callable[[Sequence[int]], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
         self._shards = shards
+        self._spread = spread
         self._monotonic = monotonic
 
-    def tick(self, now: datetime, *, stop_at: float) -> TickReport:
+    def tick(
+        self,
+        now: datetime,
+        *,
+        stop_at: float,
+        shards: Sequence[int] | None = None,
+    ) -> TickReport:
         """Send every slot due by now + the look-ahead, and return what was done.
 
         1. due tasks, oldest first: intent, send, advance
         2. runs to check and executions to poll: send, move on
 
-        Stops at `stop_at`; the next tick goes on with the oldest.
+        Stops at `stop_at`; the next tick goes on with the oldest. It is about all
+        shards, or only `shards`. Where there is much to do, half of them are left to
+        another tick.
         """
         report = TickReport()
+        mine = list(range(self._shards)) if shards is None else list(shards)
         until = now + LOOK_AHEAD
         began = self._monotonic()
 
@@ -84,23 +99,31 @@ class Dispatcher:
             """Return the time: a long tick must not send by the one it began at."""
             return now + timedelta(seconds=self._monotonic() - began)
 
-        due = self._merged(tasks.due, until)
-        for batch in self._in_time(due, stop_at, report):
+        alone_until = self._monotonic() + SPREAD_AFTER_S
+        due = self._merged(tasks.due, until, mine)
+        while batch := next(
+            self._in_time(due, stop_at, report, at_once=TASKS_AT_ONCE), None
+        ):
             task_ids = [task_id for _, task_id in batch]
             self._dispatch(task_ids, present, report, stop_at=stop_at)
+            if len(mine) > 1 and self._monotonic() >= alone_until:
+                alone_until = self._monotonic() + SPREAD_AFTER_S
+                if self._is_left(mine[1::2]):
+                    mine = mine[::2]
+                    due = self._merged(tasks.due, until, mine)
         # Checks first, as they are few; but neither may starve the other.
         half = (self._monotonic() + stop_at) / 2
-        checks = self._merged(runs.to_check, until)
+        checks = self._merged(runs.to_check, until, mine)
         for to_check in self._in_time(checks, half, report):
             self._send_checks(to_check, present, report)
-        polls = self._merged(executions.to_poll, until)
+        polls = self._merged(executions.to_poll, until, mine)
         for to_poll in self._in_time(polls, stop_at, report):
             self._send_polls(to_poll, present, report)
         return report
 
     def due(self, now: datetime, *, limit: int = 100) -> list[tuple[str, datetime]]:
         """Return (task id, slot) of what a tick at `now` would begin with."""
-        found = self._merged(tasks.due, now + LOOK_AHEAD)
+        found = self._merged(tasks.due, now + LOOK_AHEAD, range(self._shards))
         return [(task_id, slot) for slot, task_id in itertools.islice(found, limit)]
 
     def send_task(self, task: Task, now: datetime) -> None:
@@ -128,9 +151,7 @@ class Dispatcher:
         """
         if task.next_run and task.next_run <= now:
             report = TickReport()
-            planned = self._plan_due(task.task_id, now, report)
-            if planned:
-                self._send([planned], lambda: now, report)
+            self._dispatch([task.task_id], lambda: now, report)
             if report.failed:
                 raise Conflict("its slots that have passed cannot be sent just now")
 
@@ -161,77 +182,104 @@ class Dispatcher:
                     run_id=message.run_id,
                 )
 
+    def _is_left(self, shards: Sequence[int]) -> bool:
+        """Leave the shards to another tick; False if there is none to be had."""
+        if self._spread is None:
+            return False
+        try:
+            self._spread(shards)
+        except Exception:  # noqa: BLE001  it takes longer, that is all
+            log.exception("No other tick could be had", action="tick_not_spread")
+            return False
+        return True
+
     def _dispatch(
         self,
-        task_ids: Iterable[str],
+        task_ids: Sequence[str],
         present: Callable[[], datetime],
         report: TickReport,
         *,
         stop_at: float = float("inf"),
     ) -> None:
-        dispatched = []
-        now = present()
+        # Strong reads: the index may still show what is no longer due.
+        found = tasks.get_many(task_ids)
+        planned: list[Planned] = []
         for task_id in task_ids:
             # A task that is due every second takes a while.
             if self._monotonic() >= stop_at:
                 report.complete = False
                 break
+            task = found.get(task_id)
+            if isinstance(task, Exception):
+                _fail(task_id, task, report)
+                continue
             try:
-                planned = self._plan_due(task_id, now, report)
-            except Exception:  # noqa: BLE001  one bad task never stops the tick
-                report.failed.append(task_id)
-                log.exception(
-                    "A task could not be dispatched",
-                    action="task_failed",
-                    task_id=task_id,
-                )
-            else:
-                if planned:
-                    dispatched.append(planned)
-        self._send(dispatched, present, report)
+                one = self._plan_due(task, present(), report)
+            except Exception as exc:  # noqa: BLE001  one bad task never stops the tick
+                _fail(task_id, exc, report)
+                continue
+            if one:
+                planned.append(one)
+            if sum(len(one.runs) for one in planned) >= RUNS_AT_ONCE:
+                self._send(planned, present, report)
+                planned = []
+        self._send(planned, present, report)
 
     def _plan_due(
-        self, task_id: str, now: datetime, report: TickReport
+        self, task: Task | None, now: datetime, report: TickReport
     ) -> Planned | None:
-        # A strong read: the index may still show what is no longer due.
-        task = tasks.get(task_id)
         if task is None or not task.next_run or task.next_run > now + LOOK_AHEAD:
             return None
         try:
             return plan(task, now)
         except Invalid as exc:
             tasks.park(task, str(exc))
-            report.parked.append(task_id)
+            report.parked.append(task.task_id)
             log.warning(
-                "A task was parked", action="task_parked", task_id=task_id, why=str(exc)
+                "A task was parked",
+                action="task_parked",
+                task_id=task.task_id,
+                why=str(exc),
             )
             return None
 
     def _send(
         self,
-        dispatched: list[Planned],
+        planned: Sequence[Planned],
         present: Callable[[], datetime],
         report: TickReport,
     ) -> None:
-        messages = [message for one in dispatched for message in one.messages]
+        """Intent, send, advance, each of all these tasks before the next."""
+        rows = _intend([run for one in planned for run in one.runs])
+        messages = [
+            (
+                Message(
+                    kind=MessageKind.START, run_id=run.run_id, group=one.task.task_id
+                ),
+                run.due,
+            )
+            for one in planned
+            for run in one.runs
+            if _is_to_start(rows[run.run_id])
+        ]
         refused = {message.run_id for message in self._deliver(messages, present())}
-        for one in dispatched:
-            run_ids = [message.run_id for message, _ in one.messages]
-            if refused.intersection(run_ids):
-                # Not advanced, so the next tick sends its slots again.
+        sent = {message.run_id for message, _ in messages} - refused
+        done = []
+        for one in planned:
+            errors = [rows[run.run_id] for run in one.runs]
+            error = next((row for row in errors if isinstance(row, Exception)), None)
+            # Not advanced, so the next tick sends its slots again.
+            if error is not None:
+                _fail(one.task.task_id, error, report)
+            elif any(run.run_id in refused for run in one.runs):
                 report.failed.append(one.task.task_id)
-                continue
-            try:
-                tasks.advance(one.task, one.following)
-            except Exception:  # noqa: BLE001  one bad task never stops the tick
-                # Sent, but not advanced: the next tick sends it again.
-                report.failed.append(one.task.task_id)
-                log.exception(
-                    "A task could not be advanced",
-                    action="task_failed",
-                    task_id=one.task.task_id,
-                )
-            report.started += run_ids
+            else:
+                done.append(one)
+        moved = tasks.advance_many([(one.task, one.following) for one in done])
+        for one, outcome in zip(done, moved, strict=True):
+            if isinstance(outcome, Exception):
+                _fail(one.task.task_id, outcome, report)
+            report.started += [run.run_id for run in one.runs if run.run_id in sent]
 
     def _deliver(
         self, messages: Sequence[tuple[Message, datetime]], now: datetime
@@ -291,17 +339,51 @@ class Dispatcher:
                 report.checked.append(run_id)
 
     def _merged(
-        self, query: Callable[[int, datetime], Iterator[Row]], until: datetime
+        self,
+        query: Callable[[int, datetime], Iterator[Row]],
+        until: datetime,
+        shards: Iterable[int],
     ) -> Iterator[Row]:
-        """Return what a time index holds until then, over all shards, oldest first."""
-        return heapq.merge(*(query(shard, until) for shard in range(self._shards)))
+        """Return what a time index holds until then in these shards, oldest first."""
+        return heapq.merge(*(query(shard, until) for shard in shards))
 
     def _in_time(
-        self, rows: Iterator[Row], stop_at: float, report: TickReport
+        self,
+        rows: Iterator[Row],
+        stop_at: float,
+        report: TickReport,
+        *,
+        at_once: int = BATCH,
     ) -> Iterator[list[Row]]:
-        """Yield the rows by tens, and stop when the tick's time is over."""
-        while batch := list(itertools.islice(rows, BATCH)):
+        """Yield so many rows at once, and stop when the tick's time is over."""
+        while batch := list(itertools.islice(rows, at_once)):
             if self._monotonic() >= stop_at:
                 report.complete = False
                 return
             yield batch
+
+
+def _intend(wanted: Sequence[Run]) -> Mapping[str, Run | Exception]:
+    """Ensure that each run has its row, and return it by id, or why it has none."""
+    rows: dict[str, Run | Exception] = {}
+    for run, outcome in zip(wanted, runs.add_many(wanted), strict=True):
+        rows[run.run_id] = outcome if isinstance(outcome, Exception) else run
+        if outcome is False:
+            # It was there: of an earlier tick, or its answer was lost.
+            rows[run.run_id] = runs.get(run.run_id) or run
+    return rows
+
+
+def _is_to_start(row: Run | Exception) -> bool:
+    return isinstance(row, Run) and not row.state.is_terminal
+
+
+def _fail(task_id: str, why: Exception, report: TickReport) -> None:
+    """Leave a task to the next tick."""
+    report.failed.append(task_id)
+    log.error(
+        "A task could not be dispatched",
+        action="task_failed",
+        task_id=task_id,
+        exc_info=why,
+    )

@@ -1,7 +1,7 @@
 """The plan of one task: which of its slots are started, and why others are not.
 
-Every slot up to the look-ahead gets its row here, before anything is sent. After
-an outage some are started late, the others share one `missed` row.
+Every slot up to the look-ahead wants a run. After an outage some are started late,
+the others share one `missed` row.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from cronhop.domain.gate import hold_reason
 from cronhop.domain.ids import slot_run_id
-from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import (
     Schedule,
@@ -39,15 +38,15 @@ _SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """The start messages of one task's due slots, and the slot after them."""
+    """The runs of one task's due slots, and the slot after them."""
 
     task: Task
-    messages: tuple[tuple[Message, datetime], ...]
+    runs: tuple[Run, ...]
     following: datetime | None
 
 
 def plan(task: Task, now: datetime) -> Planned:
-    """Put the rows of the task's due slots; return what is to be sent.
+    """Return the runs that the task's due slots want; a row says which are missed.
 
     Bounded work: `SLOTS_A_TICK` slots at most, and one row for all that an outage
     has left out. Done again after a crash, it meets its own rows and goes on from
@@ -56,23 +55,18 @@ def plan(task: Task, now: datetime) -> Planned:
     schedule = task.schedule
     if schedule is None:
         raise Invalid("schedule", "a task without a schedule is never due")
-    messages: list[tuple[Message, datetime]] = []
+    wanted: list[Run] = []
     slot = _cursor(task, schedule)
     is_caught_up = False
-    while slot and slot <= now + LOOK_AHEAD and len(messages) < SLOTS_A_TICK:
+    while slot and slot <= now + LOOK_AHEAD and len(wanted) < SLOTS_A_TICK:
         if slot < now and not is_caught_up:
             resumed, is_caught_up = _leave_out(task, schedule, slot, now)
             if resumed != slot:
                 slot = resumed
                 continue
-        run = _intend(task, slot, now)
-        if not run.state.is_terminal:
-            message = Message(
-                kind=MessageKind.START, run_id=run.run_id, group=task.task_id
-            )
-            messages.append((message, slot))
+        wanted.append(_run(task, slot, now))
         slot = next_slot(schedule, slot)
-    return Planned(task=task, messages=tuple(messages), following=slot)
+    return Planned(task=task, runs=tuple(wanted), following=slot)
 
 
 def _cursor(task: Task, schedule: Schedule) -> datetime | None:
@@ -157,9 +151,8 @@ def _late_slots(
             return max(recent, newest, key=len)
 
 
-def _intend(task: Task, slot: datetime, now: datetime) -> Run:
-    """Ensure that the slot has its row, and return it."""
-    run = Run(
+def _run(task: Task, slot: datetime, now: datetime) -> Run:
+    return Run(
         run_id=slot_run_id(task.task_id, slot),
         task_id=task.task_id,
         trigger=Trigger.SCHEDULE,
@@ -171,6 +164,3 @@ def _intend(task: Task, slot: datetime, now: datetime) -> Run:
         check_at=max(slot, now) + CHECK_AFTER,
         schedule_version=task.schedule_version,
     )
-    if runs.add(run):
-        return run
-    return runs.get(run.run_id) or run

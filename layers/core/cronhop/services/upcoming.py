@@ -61,7 +61,9 @@ class Upcoming:
         """
         found = heapq.merge(*(tasks.due(one, until) for one in range(self.shards)))
         ids = [task_id for _, task_id in itertools.islice(found, MAX_TASKS + 1)]
-        known = tasks.get_many(ids[:MAX_TASKS])
+        read = tasks.get_many(ids[:MAX_TASKS]).values()
+        # What cannot be read has no slots that could be told.
+        known = [task for task in read if isinstance(task, Task)]
         merged = heapq.merge(*(_slots(task, after, until) for task in known))
         shown = list(itertools.islice(merged, MAX_SLOTS + 1))
         by_id = {task.task_id: task for task in known}

@@ -83,6 +83,11 @@ def transaction() -> TransactWrite:
     return TransactWrite(connection=_state["connection"])
 
 
+def client() -> Any:
+    """Return the one DynamoDB client."""
+    return _state["connection"].client
+
+
 def put(row: Model, condition: Condition) -> bool:
     """Put the item if the condition holds; False if it does not.
 

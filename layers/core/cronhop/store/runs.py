@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 from pynamodb.attributes import ListAttribute, NumberAttribute, UnicodeAttribute
@@ -17,6 +18,7 @@ from pynamodb.models import Model
 from cronhop.domain.ids import id_time, last_id, shard_of
 from cronhop.domain.run import OPEN_STATES, Run, State, Trigger
 from cronhop.store.attributes import InstantAttribute, set_or_remove
+from cronhop.store.batch import insertion, write_all
 from cronhop.store.connection import put, retention_s, shards, table, update
 from cronhop.store.page import Page
 
@@ -105,26 +107,37 @@ _IS_OPEN = RunRow.state.is_in(*(state.value for state in sorted(OPEN_STATES)))
 
 def add(run: Run) -> bool:
     """Put the run; False if a row of its id is there already."""
-    return put(
-        RunRow(
-            run_id=run.run_id,
-            task_id=run.task_id,
-            open_shard=shard_of(run.run_id, shards()) if run.check_at else None,
-            check_at=run.check_at,
-            day_shard=_day_shard(run.run_id),
-            created_by=run.created_by if run.trigger is Trigger.MANUAL else None,
-            trigger=run.trigger.value,
-            slot=run.slot,
-            state=run.state.value,
-            reason=run.reason,
-            schedule_version=run.schedule_version,
-            created_at=run.created_at,
-            finished_at=run.finished_at,
-            missed_to=run.missed_to,
-            missed_count=run.missed_count,
-            ttl=_ttl(run.created_at) if run.state.is_terminal else None,
-        ),
-        condition=RunRow.run_id.does_not_exist(),
+    return _put(_new_row(run))
+
+
+def add_many(many: Sequence[Run]) -> list[bool | Exception]:
+    """Put the runs; return of each what `add` would return or raise."""
+    rows = map(_new_row, many)
+    return write_all([insertion(row, partial(_put, row)) for row in rows])
+
+
+def _put(row: RunRow) -> bool:
+    return put(row, condition=RunRow.run_id.does_not_exist())
+
+
+def _new_row(run: Run) -> RunRow:
+    return RunRow(
+        run_id=run.run_id,
+        task_id=run.task_id,
+        open_shard=shard_of(run.run_id, shards()) if run.check_at else None,
+        check_at=run.check_at,
+        day_shard=_day_shard(run.run_id),
+        created_by=run.created_by if run.trigger is Trigger.MANUAL else None,
+        trigger=run.trigger.value,
+        slot=run.slot,
+        state=run.state.value,
+        reason=run.reason,
+        schedule_version=run.schedule_version,
+        created_at=run.created_at,
+        finished_at=run.finished_at,
+        missed_to=run.missed_to,
+        missed_count=run.missed_count,
+        ttl=_ttl(run.created_at) if run.state.is_terminal else None,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pynamodb.attributes import (
@@ -32,6 +33,7 @@ from cronhop.store.attributes import (
     PlainAttribute,
     set_or_remove,
 )
+from cronhop.store.batch import Write, value_of, write_all
 from cronhop.store.connection import shards, table, transaction, update
 from cronhop.store.names import name_key, named_write
 from cronhop.store.page import Page
@@ -241,10 +243,13 @@ def get(task_id: str) -> Task | None:
     return None if row.deleted_at else _task(row)
 
 
-def get_many(task_ids: Iterable[str]) -> list[Task]:
-    """Return those of the tasks that are there, in no order, as of now."""
+def get_many(task_ids: Iterable[str]) -> Mapping[str, Task | Exception]:
+    """Return those of the tasks that exist and were not deleted, by id, as of now.
+
+    Instead of a task that cannot be read: why.
+    """
     rows = TaskRow.batch_get(list(task_ids), consistent_read=True)
-    return [_task(row) for row in rows if not row.deleted_at]
+    return {row.task_id: _task_or_error(row) for row in rows if not row.deleted_at}
 
 
 def get_version(task_id: str, version: int) -> TaskDefinition | None:
@@ -299,6 +304,30 @@ def advance(task: Task, following: datetime | None) -> bool:
         ],
         condition=(TaskRow.next_run == task.next_run)
         & (TaskRow.schedule_version == task.schedule_version),
+    )
+
+
+def advance_many(
+    moves: Sequence[tuple[Task, datetime | None]],
+) -> list[bool | Exception]:
+    """Move the cursors; return of each what `advance` would return or raise."""
+    return write_all([_advance(task, following) for task, following in moves])
+
+
+def _advance(task: Task, following: datetime | None) -> Write:
+    change = "SET next_run = ?" if following else "REMOVE next_run"
+    read = (
+        value_of(TaskRow.task_id, task.task_id),
+        value_of(TaskRow.next_run, task.next_run),
+        value_of(TaskRow.schedule_version, task.schedule_version),
+    )
+    return Write(
+        statement=f'UPDATE "{TaskRow.Meta.table_name}" {change}'
+        " WHERE task_id = ? AND next_run = ? AND schedule_version = ?",
+        parameters=(value_of(TaskRow.next_run, following), *read)
+        if following
+        else read,
+        alone=partial(advance, task, following),
     )
 
 
@@ -388,6 +417,13 @@ def _save_version(write: TransactWrite, task: Task, *, by: str) -> None:
             created_at=task.updated_at,
         )
     )
+
+
+def _task_or_error(row: TaskRow) -> Task | Exception:
+    try:
+        return _task(row)
+    except Exception as exc:  # noqa: BLE001  the caller goes on with the others
+        return exc
 
 
 def _task(row: TaskRow) -> Task:
