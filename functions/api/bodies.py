@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,6 +13,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     Field,
+    PlainValidator,
     StringConstraints,
     ValidationError,
 )
@@ -19,12 +21,15 @@ from pydantic import (
 from cronhop.domain.credential import Secret
 from cronhop.domain.private_key import MAX_CHARACTERS
 from cronhop.domain.retry import MAX_INTERVAL_S, Retry
+from cronhop.domain.rollout import Rollout, Share
 from cronhop.domain.run import State
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import MAX_HOST_KEYS, ServerDefinition, ServerStatus
 from cronhop.domain.service import ServiceControl
 from cronhop.domain.task import (
     LOST_AFTER_S,
+    MAX_SERVER_IDS,
+    MAX_TARGETS,
     OUTPUT_CAP_BYTES,
     CatchUp,
     Overlap,
@@ -80,10 +85,28 @@ def _trimmed(text: str) -> str:
     return text
 
 
-def _one_for_now(servers: list[str]) -> list[str]:
-    if len(servers) > 1:
-        raise ValueError("more than one server is not there yet; make a task for each")
+def _each_once(servers: list[str]) -> list[str]:
+    if len(set(servers)) < len(servers):
+        raise ValueError("a server is in it twice")
     return servers
+
+
+def _share(value: object) -> Share:
+    if (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and 0 <= value <= MAX_TARGETS
+    ):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"(0|[1-9][0-9]?|100)%", value, re.A):
+        return value
+    raise ValueError(f'it is a number up to {MAX_TARGETS} or a percentage: "25%"')
+
+
+def _some(share: Share) -> Share:
+    if share in {0, "0%"}:
+        raise ValueError("it is at least 1")
+    return share
 
 
 def _variable(name: str) -> str:
@@ -108,6 +131,8 @@ CredentialName = Annotated[
 ]
 Variable = Annotated[str, AfterValidator(_variable)]
 Value = Annotated[str, StringConstraints(max_length=8192), AfterValidator(_no_nul)]
+AnyShare = Annotated[int | str, PlainValidator(_share)]
+SomeShare = Annotated[int | str, PlainValidator(_share), AfterValidator(_some)]
 Argument = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)]
 UserName = Annotated[
     str, StringConstraints(max_length=32, pattern=r"^[a-z_][a-z0-9_.-]*[$]?$")
@@ -237,8 +262,8 @@ class TargetsBody(StrictBody):
 
     server_ids: Annotated[
         list[ServerId],
-        Field(min_length=1, max_length=100),
-        AfterValidator(_one_for_now),
+        Field(min_length=1, max_length=MAX_SERVER_IDS),
+        AfterValidator(_each_once),
     ]
 
 
@@ -283,6 +308,24 @@ class RetryBody(StrictBody):
         )
 
 
+class RolloutBody(StrictBody):
+    """In which steps a run goes over several servers."""
+
+    max_parallel: SomeShare | None = None
+    batches: bool = False
+    canary: SomeShare | None = None
+    max_failures: AnyShare | None = None
+    success_threshold: SomeShare | None = None
+
+    def rollout(self) -> Rollout:
+        """Return what was sent. Raises Invalid."""
+        if self.batches and self.max_parallel is None:
+            raise Invalid(
+                "rollout.batches", "a batch has max_parallel servers: say how many"
+            )
+        return Rollout(**dict(self))
+
+
 class TaskBody(StrictBody):
     """A task, but for what it does."""
 
@@ -294,6 +337,7 @@ class TaskBody(StrictBody):
     lost_after_s: Annotated[int, Field(ge=300, le=30 * DAY_S)] = LOST_AFTER_S
     output_cap_bytes: Annotated[int, Field(ge=2**16, le=2**27)] = OUTPUT_CAP_BYTES
     retry: RetryBody = RetryBody()
+    rollout: RolloutBody = RolloutBody()
     overlap: Literal["skip", "allow"] = "skip"
     start_deadline_s: Annotated[int, Field(ge=1, le=7 * DAY_S)] = 3600
     catch_up: Literal["one"] = "one"
@@ -317,6 +361,7 @@ class TaskBody(StrictBody):
             catch_up=CatchUp(self.catch_up),
             enabled=self.enabled,
             retry=self.retry.retry(),
+            rollout=self.rollout.rollout(),
             lost_after_s=self.lost_after_s,
             output_cap_bytes=self.output_cap_bytes,
         )

@@ -547,7 +547,11 @@ def test_task_life(api, server):
         ({"targets": {"server_ids": ["nope"]}}, "targets.server_ids.0"),
         ({"targets": {"server_ids": ["name#web-1"]}}, "targets.server_ids.0"),
         ({"targets": {"server_ids": [""]}}, "targets.server_ids.0"),
-        ({"targets": {"server_ids": ["a", "b"]}}, "targets.server_ids"),
+        ({"targets": {"server_ids": ["a", "a"]}}, "targets.server_ids"),
+        (
+            {"targets": {"server_ids": [f"{n}" for n in range(91)]}},
+            "targets.server_ids",
+        ),
         ({"spec": {"command": "🙂" * 16385}}, "spec.command"),
         ({"schedule": "* * * * *"}, "schedule"),
         ({"task_id": "x"}, "task_id"),
@@ -581,6 +585,108 @@ def test_bad_task_is_refused(api, server, change, field):
         assert answer.status == 400
         assert field in fields(answer), answer.body
     assert api("GET", f"/v1/tasks/{task['task_id']}").body == task
+
+
+@pytest.mark.parametrize(
+    ("rollout", "field"),
+    [
+        ({"max_parallel": 0}, "rollout.max_parallel"),
+        ({"max_parallel": "0%"}, "rollout.max_parallel"),
+        ({"max_parallel": "101%"}, "rollout.max_parallel"),
+        ({"max_parallel": "25"}, "rollout.max_parallel"),
+        ({"max_parallel": 2.5}, "rollout.max_parallel"),
+        ({"max_parallel": True}, "rollout.max_parallel"),
+        ({"max_parallel": 5001}, "rollout.max_parallel"),
+        ({"canary": -1}, "rollout.canary"),
+        ({"max_failures": "1 %"}, "rollout.max_failures"),
+        ({"success_threshold": []}, "rollout.success_threshold"),
+        ({"batches": True}, "rollout.batches"),
+        ({"batches": 1, "max_parallel": 1}, "rollout.batches"),
+        ({"speed": 1}, "rollout.speed"),
+        (5, "rollout"),
+    ],
+)
+def test_bad_rollout_is_refused(api, server, rollout, field):
+    """The error names the field, and nothing is kept."""
+    answer = api("POST", "/v1/tasks", task_body(server, rollout=rollout))
+
+    assert (answer.status, fields(answer)) == (400, [field])
+    assert api("GET", "/v1/tasks").body["items"] == []
+
+
+def test_rollout_is_kept_and_patched(api, server):
+    """As it was sent; what a patch leaves out stays."""
+    rollout = {"max_parallel": "25%", "batches": True, "canary": 1, "max_failures": 0}
+    made = api("POST", "/v1/tasks", task_body(server, rollout=rollout)).body
+    assert made["rollout"] == {**rollout, "success_threshold": None}
+
+    change = {"rollout": {"max_parallel": None, "batches": False}}
+    patched = api("PATCH", f"/v1/tasks/{made['task_id']}", change)
+
+    assert patched.body["rollout"]["max_parallel"] is None
+    assert patched.body["rollout"]["canary"] == 1
+
+
+@pytest.fixture
+def fleet(api, credential):
+    """Six servers that nobody visits."""
+    return [
+        api("POST", "/v1/servers", server_body(name=f"web-{number}")).body
+        for number in range(6)
+    ]
+
+
+def ids_of(servers):
+    return [server["server_id"] for server in servers]
+
+
+def test_run_on_several_servers_is_shown(api, fleet, world):
+    """Targets, counts and every execution, those not started as well, by pages."""
+    ids = ids_of(reversed(fleet))
+    body = task_body(fleet[0], targets={"server_ids": ids}, rollout={"max_parallel": 2})
+    task = api("POST", "/v1/tasks", body).body
+    run_id = api("POST", f"/v1/tasks/{task['task_id']}/run").body["run_id"]
+    world.clock.now = wiring.now()
+    world.deliver()
+    start, _ = [message for message, _ in world.messages()]
+    assert start.server_id == ids[0]
+    executions.ask_cancel(run_id, ids[0], by="ada", now=world.clock(), position=0)
+
+    run = api("GET", f"/v1/runs/{run_id}").body
+    assert (run["targets"], run["target_count"]) == (ids, 6)
+    assert run["counts"] == {"running": 2, "pending": 4}
+    listed, token = [], ""
+    while token is not None:
+        page = api(
+            "GET",
+            f"/v1/runs/{run_id}/executions",
+            query=f"limit=4&next_token={token}" if token else "limit=4",
+        ).body
+        listed += page["items"]
+        token = page["next_token"]
+    assert listed == run["executions"]
+    assert [(one["server_id"], one["position"]) for one in listed] == [
+        (server_id, position) for position, server_id in enumerate(ids)
+    ]
+    assert [(one["state"], one["reason"], one["attempt"]) for one in listed[1:]] == [
+        ("pending", "about to be started", 0),
+        *[("pending", "its turn has not come", 0)] * 4,
+    ]
+    assert api("GET", "/v1/runs").body["items"][0]["target_count"] == 6
+
+
+def test_too_many_targets_change_at_once(api, fleet, world):
+    """What would not fit in a transaction is refused, with a way out."""
+    known = [world.add_server().server_id for _ in range(92)]
+    body = task_body(fleet[0], targets={"server_ids": known[:90]})
+    task = api("POST", "/v1/tasks", body).body
+    other = {"targets": {"server_ids": ids_of(fleet) + known[90:]}}
+
+    answer = api("PATCH", f"/v1/tasks/{task['task_id']}", other)
+
+    assert (answer.status, fields(answer)) == (400, ["targets.server_ids"])
+    fewer = {"targets": {"server_ids": known[85:]}}
+    assert api("PATCH", f"/v1/tasks/{task['task_id']}", fewer).status == 200
 
 
 def test_run_now_is_on_record_at_once(api, server, world):

@@ -19,6 +19,7 @@ Share = int | str  #: a number, or a percentage of all targets: "25%"
 FAILURES = (State.LOST, State.FAILED, State.TIMEOUT, State.MISSED)  # the worst first
 CANARY = "canary did not succeed"
 TOO_MANY = "max failures"
+CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,15 @@ from enum import StrEnum
 from typing import Any
 
 from cronhop.domain.retry import RETRIED, Retry
+from cronhop.domain.rollout import Rollout
 from cronhop.domain.run import State
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.service import ServiceControl
 from cronhop.domain.transfer import FileTransfer
 
 OUTPUT_CAP_BYTES = 10 * 1024 * 1024  # kept of each stream, unless the task says else
+MAX_SERVER_IDS = 90  # a task and what it names are written in one transaction
+MAX_TARGETS = 5000  # of a run
 LOST_AFTER_S = 24 * 3600  # of silence, unless the task says else
 
 
@@ -80,6 +83,7 @@ class TaskDefinition:
     | field            | meaning                                               |
     |------------------|-------------------------------------------------------|
     | schedule         | None: by hand only                                    |
+    | rollout          | in which steps a run goes over several servers        |
     | timeout_s        | how long the command may run                          |
     | kill_grace_s     | between TERM and KILL at the timeout                  |
     | start_deadline_s | how late it may still start                           |
@@ -100,6 +104,7 @@ class TaskDefinition:
     catch_up: CatchUp
     enabled: bool
     retry: Retry = field(default_factory=Retry)
+    rollout: Rollout = field(default_factory=Rollout)
     lost_after_s: int = LOST_AFTER_S
     output_cap_bytes: int = OUTPUT_CAP_BYTES
 
@@ -133,6 +138,7 @@ class TaskDefinition:
                 **_frozen(retry)
                 | {"on": tuple(State(state) for state in retry.get("on", RETRIED))}
             ),
+            rollout=Rollout(**plain.get("rollout", {})),
             lost_after_s=plain.get("lost_after_s", LOST_AFTER_S),
             output_cap_bytes=plain.get("output_cap_bytes", OUTPUT_CAP_BYTES),
         )

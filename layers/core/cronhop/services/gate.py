@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets as tokens
 from datetime import datetime
 
 from cronhop.domain.gate import Refusal, refusal
 from cronhop.domain.run import Run, State
 from cronhop.domain.task import Overlap, Task
 from cronhop.errors import Conflict
-from cronhop.store import runs, tasks
+from cronhop.store import fleets, runs, tasks
 
 HOLD_TRIES = 5  # to be the run that others may not overlap
 
@@ -20,7 +21,8 @@ def pass_gate(run: Run, now: datetime) -> Refusal | None:
        the start deadline not over
     2. no other run of the task is under way, where that matters
     3. one conditional write fixes the version and the targets; who loses it
-       goes on from the row
+       goes on from the row. Several targets are put on record before, under a
+       name of their own, which that write makes the run's
     """
     task = tasks.get(run.task_id)
     refused = refusal(run, task, now)
@@ -37,11 +39,16 @@ def pass_gate(run: Run, now: datetime) -> Refusal | None:
         )
         return refused if ended else None
     if task is not None:
+        targets = task.definition.targets.server_ids
+        fleet = tokens.token_hex(8) if len(targets) > 1 else None
+        if fleet:
+            fleets.freeze(run.run_id, fleet, targets, now=now)
         runs.begin(
             run.run_id,
             task_version=task.version,
-            targets=task.definition.targets.server_ids,
+            targets=targets,
             now=now,
+            fleet=fleet,
         )
     return None
 

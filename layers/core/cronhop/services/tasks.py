@@ -11,7 +11,7 @@ from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import check as check_schedule
 from cronhop.domain.schedule import next_slot
-from cronhop.domain.task import Script, Task, TaskDefinition
+from cronhop.domain.task import MAX_SERVER_IDS, Script, Task, TaskDefinition
 from cronhop.errors import Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import CHECK_AFTER, Dispatcher
@@ -67,6 +67,7 @@ class Tasks:
         """
         old = self.get(task_id, version=version)
         _check(definition)
+        _check_moves(old.definition, definition)
         self.dispatcher.send_overdue(old, now)
         new = replace(
             old, definition=definition, version=old.version + 1, updated_at=now
@@ -145,6 +146,16 @@ def last_run(task_id: str) -> Run | None:
 
 def _timing(definition: TaskDefinition) -> tuple[object, bool]:
     return definition.schedule, definition.enabled
+
+
+def _check_moves(old: TaskDefinition, new: TaskDefinition) -> None:
+    """Ensure that the change of the targets fits in a transaction."""
+    moves = len(set(old.targets.server_ids) ^ set(new.targets.server_ids))
+    if moves > MAX_SERVER_IDS:
+        raise Invalid(
+            "targets.server_ids",
+            f"{moves} servers come or go, more than {MAX_SERVER_IDS}; use two changes",
+        )
 
 
 def _check(definition: TaskDefinition) -> None:
