@@ -21,11 +21,11 @@ from cronhop.domain.credential import Secret
 from cronhop.domain.message import Probe, read
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import ServerDefinition, ServerStatus
+from cronhop.domain.targets import Targets
 from cronhop.domain.task import (
     CatchUp,
     Overlap,
     Script,
-    Targets,
     TaskDefinition,
     TaskKind,
 )

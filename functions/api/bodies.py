@@ -26,23 +26,27 @@ from cronhop.domain.run import State
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import MAX_HOST_KEYS, ServerDefinition, ServerStatus
 from cronhop.domain.service import ServiceControl
-from cronhop.domain.task import (
-    LOST_AFTER_S,
+from cronhop.domain.targets import (
     MAX_SERVER_IDS,
     MAX_TARGETS,
+    Pick,
+    Selector,
+    Targets,
+)
+from cronhop.domain.task import (
+    LOST_AFTER_S,
     OUTPUT_CAP_BYTES,
     CatchUp,
     Overlap,
     Script,
     Spec,
-    Targets,
     TaskDefinition,
     TaskKind,
 )
 from cronhop.domain.variable import check_variable
 from cronhop.errors import Invalid
 
-from .specs import FileTransferBody, ServiceControlBody, StrictBody
+from .specs import FileTransferBody, ServiceControlBody, StrictBody, not_yet
 
 DAY_S = 86400
 MAX_COMMAND_BYTES = 64 * 1024
@@ -107,6 +111,15 @@ def _some(share: Share) -> Share:
     if share in {0, "0%"}:
         raise ValueError("it is at least 1")
     return share
+
+
+def _pick(value: object) -> Pick | int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if 1 <= value <= MAX_TARGETS:
+            return value
+    elif value in list(Pick):
+        return Pick(str(value))
+    raise ValueError(f"it is one of {', '.join(Pick)}, or a number up to {MAX_TARGETS}")
 
 
 def _variable(name: str) -> str:
@@ -257,14 +270,52 @@ class ScriptBody(StrictBody):
         )
 
 
+class SelectorBody(StrictBody):
+    """What the servers have to be like that a task runs on."""
+
+    environment: Word | None = None
+    tags: Annotated[dict[Word, Word], Field(max_length=50)] = {}
+    name: Name | None = None
+    or_: Annotated[None, not_yet("or in a selector is"), Field(alias="or")] = None
+    not_: Annotated[None, not_yet("not in a selector is"), Field(alias="not")] = None
+
+    def selector(self) -> Selector:
+        """Return what was sent. Raises Invalid."""
+        if not (self.environment or self.tags or self.name):
+            raise Invalid(
+                "targets.selector", "it names none of environment, tags and name"
+            )
+        return Selector(environment=self.environment, tags=self.tags, name=self.name)
+
+
 class TargetsBody(StrictBody):
     """Where a task runs."""
 
-    server_ids: Annotated[
-        list[ServerId],
-        Field(min_length=1, max_length=MAX_SERVER_IDS),
-        AfterValidator(_each_once),
-    ]
+    server_ids: (
+        Annotated[
+            list[ServerId],
+            Field(min_length=1, max_length=MAX_SERVER_IDS),
+            AfterValidator(_each_once),
+        ]
+        | None
+    ) = None
+    selector: SelectorBody | None = None
+    pick: Annotated[Pick | int, PlainValidator(_pick)] = Pick.ALL
+
+    def targets(self) -> Targets:
+        """Return what was sent. Raises Invalid."""
+        if self.server_ids and self.selector:
+            raise Invalid(
+                "targets.selector",
+                "server_ids or a selector, not both; in a PATCH set the other to null",
+            )
+        if self.server_ids is None and self.selector is None:
+            raise Invalid("targets", "it needs server_ids or a selector")
+        return Targets(
+            server_ids=tuple(self.server_ids or ()),
+            selector=self.selector.selector() if self.selector else None,
+            pick=self.pick,
+        )
 
 
 class ScheduleBody(StrictBody):
@@ -348,7 +399,7 @@ class TaskBody(StrictBody):
             name=self.name,
             kind=kind,
             spec=spec,
-            targets=Targets(server_ids=tuple(self.targets.server_ids)),
+            targets=self.targets.targets(),
             schedule=CronSchedule(
                 cron=self.schedule.cron, timezone=self.schedule.timezone
             )

@@ -8,8 +8,13 @@ from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.retry import Retry
 from cronhop.domain.rollout import Rollout
 from cronhop.domain.run import Execution, State
+from cronhop.domain.server import ServerStatus
+from cronhop.domain.targets import Pick, Selector, Targets
+from cronhop.domain.task import Overlap
+from cronhop.services import choose
 from cronhop.services.dead_letters import revive
-from cronhop.store import connection, executions, fleets, runs
+from cronhop.store import connection, executions, fleets, runs, servers, tasks
+from cronhop.store.servers import ServerRow
 from tests.host import Host
 from tests.world import THOROUGH, Killed
 
@@ -214,6 +219,148 @@ def test_attempts_are_each_servers_own(world, host, crowd):
     assert world.settle(run.run_id).state is State.COMPLETED
     attempts = [executions.get(run.run_id, one.server_id).attempt for one in crowd[:3]]
     assert attempts == [1, 2, 1]
+
+
+# Selectors
+
+
+@pytest.fixture
+def park(world):
+    """Servers of three kinds, of which one is disabled, by name."""
+    kinds = [
+        ("web-2", "prod", {"role": "web"}, ServerStatus.ENABLED),
+        ("web-1", "prod", {"role": "web", "zone": "a"}, ServerStatus.ENABLED),
+        ("web-3", "prod", {"role": "web"}, ServerStatus.DISABLED),
+        ("web-4", "test", {"role": "web"}, ServerStatus.ENABLED),
+        ("db-1", "prod", {"role": "db"}, ServerStatus.ENABLED),
+    ]
+    return {
+        name: world.add_server(
+            name=name, environment=environment, tags=tags, status=status
+        ).server_id
+        for name, environment, tags, status in kinds
+    }
+
+
+def chosen(world, targets):
+    """Let a task with these targets begin; return names of its servers, in order."""
+    task = world.add_task(targets=targets, overlap=Overlap.ALLOW)
+    return begun(world, task)
+
+
+def begun(world, task):
+    run = run_now(world, task)
+    world.deliver()
+    ids = fleets.targets(runs.get(run.run_id), 0, 100)
+    return [servers.get(one).name for one in ids]
+
+
+@pytest.mark.parametrize(
+    ("selector", "names"),
+    [
+        (Selector(environment="prod"), ["db-1", "web-1", "web-2"]),
+        (Selector(environment="prod", tags={"role": "web"}), ["web-1", "web-2"]),
+        (Selector(tags={"role": "web"}), ["web-1", "web-2", "web-4"]),
+        (Selector(name="web-*"), ["web-1", "web-2", "web-4"]),
+        (Selector(environment="prod", name="db-?"), ["db-1"]),
+    ],
+)
+def test_selector_means_what_matches_now(world, host, park, selector, names):
+    """The enabled servers alone, in the order of their names."""
+    assert chosen(world, Targets(selector=selector)) == names
+
+
+def test_selector_is_resolved_at_each_start(world, host, park):
+    """A server that comes later is in the next run, and not in this one."""
+    task = world.add_task(
+        targets=Targets(selector=Selector(environment="test")), overlap=Overlap.ALLOW
+    )
+    assert begun(world, task) == ["web-4"]
+    world.add_server(name="web-5", environment="test")
+
+    assert begun(world, task) == ["web-4", "web-5"]
+
+
+def test_nothing_matches(world, host, park):
+    """The run fails with the reason, somebody is told, and nothing holds the task."""
+    task = world.add_task(targets=Targets(selector=Selector(environment="none")))
+    run = run_now(world, task)
+    world.deliver()
+
+    ended = runs.get(run.run_id)
+    assert (ended.state, ended.reason) == (State.FAILED, "no enabled server matches")
+    ((subject, _),) = world.alarms()
+    assert subject.startswith("cronhop: failed")
+    assert tasks.get(task.task_id).active_run is None
+
+
+def test_more_match_than_a_run_may_have(world, host, park, monkeypatch):
+    """It is refused with the limit, and not done in part."""
+    monkeypatch.setattr(choose, "MAX_TARGETS", 3)
+    selector = Selector(tags={"role": "web"})
+    assert chosen(world, Targets(selector=selector)) == ["web-1", "web-2", "web-4"]
+    world.add_server(name="web-5", tags={"role": "web"})
+    run = run_now(world, world.add_task(targets=Targets(selector=selector)))
+    world.deliver()
+
+    ended = runs.get(run.run_id)
+    assert (ended.state, ended.reason) == (State.FAILED, "more than 3 servers match")
+
+
+def test_pick_at_random(world, park):
+    """One, or so many in their order; never a disabled one."""
+    names = {server_id: name for name, server_id in park.items()}
+
+    def picked(pick):
+        targets = Targets(selector=Selector(environment="prod"), pick=pick)
+        return {
+            tuple(names[one] for one in choose.choose(targets, after=None))
+            for _ in range(40)
+        }
+
+    assert picked(Pick.ANY) == {("db-1",), ("web-1",), ("web-2",)}
+    assert picked(2) == {("db-1", "web-1"), ("db-1", "web-2"), ("web-1", "web-2")}
+    assert picked(50) == {("db-1", "web-1", "web-2")}
+
+
+def test_round_robin_takes_one_after_the_other(world, host, park):
+    """Each in turn, also among ids, and passes over who is disabled."""
+    ids = tuple(park[name] for name in ("web-1", "web-2", "web-3", "web-4"))
+    task = world.add_task(
+        targets=Targets(server_ids=ids, pick=Pick.ROUND_ROBIN), overlap=Overlap.ALLOW
+    )
+    taken = [begun(world, task)[0] for _ in range(6)]
+
+    assert taken[:3] == taken[3:]
+    assert sorted(taken[:3]) == ["web-1", "web-2", "web-4"]
+
+
+def test_two_at_the_gate_agree_on_the_servers(world, host, park, monkeypatch):
+    """Each has chosen others: the run's row takes the list of one."""
+    run = run_now(
+        world,
+        world.add_task(targets=Targets(selector=Selector(environment="prod"), pick=2)),
+    )
+    ((start, _),) = world.messages()
+    real = fleets.freeze
+    nested = []
+
+    def freeze(*args, **kwargs):
+        real(*args, **kwargs)
+        if not nested:
+            nested.append(True)
+            world.handle(start)
+
+    monkeypatch.setattr(fleets, "freeze", freeze)
+    world.handle(start)
+
+    present = runs.get(run.run_id)
+    targets = fleets.targets(present, 0, 10)
+    starts = [message for message, _ in world.messages()]
+    assert [one.server_id for one in starts] == targets
+    pages = [row["run_id"]["S"] for row in world.rows("runs") if "targets" in row]
+    assert len(pages) == 2
+    assert f"{run.run_id}#{present.fleet}#0" in pages
 
 
 # Cancel
@@ -433,25 +580,38 @@ def calls(world):
 
 @pytest.mark.timeout(600)
 def test_thousand_targets(world, calls):
-    """A thousand starts and ends: each message does a little, items stay small.
+    """A selector of a thousand: each message does a little, items stay small.
 
     The visits are left out: each target is recorded as ended.
     """
     ids = [f"01J{number:023d}" for number in range(1000)]
-    task = world.add_task(world.add_server(), rollout=Rollout(max_parallel=200))
+    with ServerRow.batch_write() as batch:
+        for number, server_id in enumerate(ids):
+            batch.save(
+                ServerRow(
+                    server_id=server_id,
+                    listed="1",
+                    name=f"web-{number:04d}",
+                    status="enabled",
+                    environment="prod",
+                )
+            )
+    targets = Targets(selector=Selector(environment="prod"))
+    task = world.add_task(targets=targets, rollout=Rollout(max_parallel=200))
     run = run_now(world, task)
     ((start, _),) = world.messages()
     now = world.clock()
-    fleets.freeze(run.run_id, "f", ids, now=now)
-    runs.begin(run.run_id, task_version=1, targets=tuple(ids), now=now, fleet="f")
-    run = runs.get(run.run_id)
 
     calls.clear()
     world.handle(start)
     waiting = [message for message, _ in world.messages()]
     assert len(waiting) == 200
-    # Of the run three times, of version and progress; of two pages of ids.
-    assert calls == {"UpdateItem": 2, "GetItem": 6}
+    # Ten pages of ids, the task is held, the run begins; two moves of the cursor.
+    assert calls["UpdateItem"] == 10 + 2 + 2
+    # Of the run three times, the task, its version, the progress; two pages of ids.
+    assert calls["GetItem"] == 8
+    assert calls["BatchGetItem"] == 10
+    run = runs.get(run.run_id)
 
     sent, most = [], Counter()
     while waiting:
@@ -485,7 +645,7 @@ def test_thousand_targets(world, calls):
         if item["run_id"]["S"].startswith(run.run_id)
     }
     assert len(items) == 1 + 1 + 10
-    pages = [items[f"f#{number}"]["targets"]["L"] for number in range(10)]
+    pages = [items[f"{run.fleet}#{number}"]["targets"]["L"] for number in range(10)]
     assert [len(page) for page in pages] == [100] * 10  # of 27 bytes: a unit to read
     # DynamoDB has two digits in a byte, and a byte or two beside each number.
     numbers = items["progress"]["completed"]["NS"]

@@ -8,11 +8,11 @@ import pytest
 from cronhop.domain.gate import refusal
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import CronSchedule
+from cronhop.domain.targets import Targets
 from cronhop.domain.task import (
     CatchUp,
     Overlap,
     Script,
-    Targets,
     Task,
     TaskDefinition,
     TaskKind,

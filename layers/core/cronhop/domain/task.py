@@ -13,11 +13,10 @@ from cronhop.domain.rollout import Rollout
 from cronhop.domain.run import State
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.service import ServiceControl
+from cronhop.domain.targets import Targets
 from cronhop.domain.transfer import FileTransfer
 
 OUTPUT_CAP_BYTES = 10 * 1024 * 1024  # kept of each stream, unless the task says else
-MAX_SERVER_IDS = 90  # a task and what it names are written in one transaction
-MAX_TARGETS = 5000  # of a run
 LOST_AFTER_S = 24 * 3600  # of silence, unless the task says else
 
 
@@ -70,13 +69,6 @@ Spec = Script | FileTransfer | ServiceControl
 
 
 @dataclass(frozen=True, kw_only=True)
-class Targets:
-    """The servers of a task, by id."""
-
-    server_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class TaskDefinition:
     """What a user says of a task.
 
@@ -115,7 +107,8 @@ class TaskDefinition:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, as the API shows and the store keeps it."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        plain = {name: _plain(value) for name, value in asdict(self).items()}
+        return {**plain, "targets": self.targets.to_dict()}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> TaskDefinition:
@@ -126,7 +119,7 @@ class TaskDefinition:
             name=plain["name"],
             kind=TaskKind(plain["kind"]),
             spec=_spec(TaskKind(plain["kind"]), plain["spec"]),
-            targets=Targets(server_ids=tuple(plain["targets"]["server_ids"])),
+            targets=Targets.from_dict(plain["targets"]),
             schedule=CronSchedule(**schedule) if schedule else None,
             timeout_s=plain["timeout_s"],
             kill_grace_s=plain["kill_grace_s"],
@@ -153,6 +146,7 @@ class Task:
     | version          | counts the changes of users                            |
     | schedule_version | counts the changes of schedule and enabled             |
     | next_run         | the dispatcher's cursor: the first slot not yet sent   |
+    | last_target      | the server that a round-robin took last                |
     | active_run       | the run that holds the task where runs may not overlap |
     | invalid          | why its schedule is parked, None if it is not          |
     """
@@ -167,6 +161,7 @@ class Task:
     created_by: str
     created_at: datetime
     updated_at: datetime
+    last_target: str | None = None
 
 
 def _plain(value: Any) -> Any:

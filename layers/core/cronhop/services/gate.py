@@ -7,8 +7,10 @@ from datetime import datetime
 
 from cronhop.domain.gate import Refusal, refusal
 from cronhop.domain.run import Run, State
+from cronhop.domain.targets import Pick
 from cronhop.domain.task import Overlap, Task
 from cronhop.errors import Conflict
+from cronhop.services.choose import choose
 from cronhop.store import fleets, runs, tasks
 
 HOLD_TRIES = 5  # to be the run that others may not overlap
@@ -19,37 +21,42 @@ def pass_gate(run: Run, now: datetime) -> Refusal | None:
 
     1. the task is there and enabled, the slot still one of its schedule,
        the start deadline not over
-    2. no other run of the task is under way, where that matters
-    3. one conditional write fixes the version and the targets; who loses it
+    2. there is a server to run on
+    3. no other run of the task is under way, where that matters
+    4. one conditional write fixes the version and the targets; who loses it
        goes on from the row. Several targets are put on record before, under a
        name of their own, which that write makes the run's
     """
     task = tasks.get(run.task_id)
     refused = refusal(run, task, now)
     if task is not None and refused is None:
-        holder = _holder(run, task)
-        if holder:
-            refused = Refusal(
-                state=State.SKIPPED,
-                reason=f"overlap: run {holder} of this task is not over",
-            )
-    if refused:
-        ended = runs.refuse(
-            run.run_id, state=refused.state, reason=refused.reason, now=now
+        refused = _let_through(run, task, now)
+    if refused is None:
+        return None
+    ended = runs.refuse(run.run_id, state=refused.state, reason=refused.reason, now=now)
+    return refused if ended else None
+
+
+def _let_through(run: Run, task: Task, now: datetime) -> Refusal | None:
+    """Let the run begin, unless it has nowhere to run or would overlap another."""
+    wanted = task.definition.targets
+    targets = choose(wanted, after=task.last_target)
+    if isinstance(targets, Refusal):
+        return targets
+    holder = _holder(run, task)
+    if holder:
+        return Refusal(
+            state=State.SKIPPED,
+            reason=f"overlap: run {holder} of this task is not over",
         )
-        return refused if ended else None
-    if task is not None:
-        targets = task.definition.targets.server_ids
-        fleet = tokens.token_hex(8) if len(targets) > 1 else None
-        if fleet:
-            fleets.freeze(run.run_id, fleet, targets, now=now)
-        runs.begin(
-            run.run_id,
-            task_version=task.version,
-            targets=targets,
-            now=now,
-            fleet=fleet,
-        )
+    fleet = tokens.token_hex(8) if len(targets) > 1 else None
+    if fleet:
+        fleets.freeze(run.run_id, fleet, targets, now=now)
+    begun = runs.begin(
+        run.run_id, task_version=task.version, targets=targets, now=now, fleet=fleet
+    )
+    if begun and wanted.pick is Pick.ROUND_ROBIN:
+        tasks.keep_target(task.task_id, targets[0])
     return None
 
 

@@ -11,7 +11,8 @@ from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import check as check_schedule
 from cronhop.domain.schedule import next_slot
-from cronhop.domain.task import MAX_SERVER_IDS, Script, Task, TaskDefinition
+from cronhop.domain.targets import MAX_SERVER_IDS
+from cronhop.domain.task import Script, Task, TaskDefinition
 from cronhop.errors import Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import CHECK_AFTER, Dispatcher

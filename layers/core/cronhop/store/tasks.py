@@ -78,6 +78,7 @@ class TaskRow(Model):
     version = NumberAttribute(null=True)
     schedule_version = NumberAttribute(null=True)
     active_run = UnicodeAttribute(null=True)
+    last_target = UnicodeAttribute(null=True)
     invalid = UnicodeAttribute(null=True)
     deleted_at = InstantAttribute(null=True)
     created_by = UnicodeAttribute(null=True)
@@ -309,6 +310,15 @@ def release(task_id: str, run_id: str) -> None:
     )
 
 
+def keep_target(task_id: str, server_id: str) -> None:
+    """Record which server a round-robin has taken."""
+    update(
+        TaskRow(task_id=task_id),
+        actions=[TaskRow.last_target.set(server_id)],
+        condition=TaskRow.version.exists(),
+    )
+
+
 def _take_name(write: TransactWrite, task: Task) -> None:
     write.save(
         TaskRow(task_id=name_key(task.definition.name), holder=task.task_id),
@@ -340,4 +350,5 @@ def _task(row: TaskRow) -> Task:
         created_by=row.created_by,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        last_target=row.last_target,
     )
