@@ -475,8 +475,9 @@ def task_definition(
 
 
 class RunBody(StrictBody):
-    """A run by hand."""
+    """A run by hand, on other servers than the task's if it says so."""
 
+    targets: TargetsBody | None = None
     parameters: Annotated[dict[str, str], Field(max_length=0)] = {}
 
 

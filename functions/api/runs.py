@@ -49,6 +49,12 @@ def cancel(run_id: str) -> Response[str]:
     return answer(run_view(run), HTTPStatus.ACCEPTED)
 
 
+@router.post("/v1/runs/<run_id>/retry")
+def retry(run_id: str) -> Response[str]:
+    run = services().runs.retry(run_id, by=caller(router), now=now())
+    return answer(run_view(run), HTTPStatus.ACCEPTED)
+
+
 @router.get("/v1/runs/<run_id>/executions")
 def executions(
     run_id: str, limit: Limit = 50, next_token: Token = None

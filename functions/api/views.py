@@ -128,6 +128,7 @@ def run_view(run: Run) -> dict[str, Any]:
         "run_id": run.run_id,
         "task_id": run.task_id,
         "trigger": run.trigger.value,
+        "retry_of": run.retry_of,
         "slot": instant(run.slot),
         "state": run.state.value,
         "reason": run.reason,

@@ -650,7 +650,7 @@ def test_rollout_is_kept_and_patched(api, server):
 def fleet(api, credential):
     """Six servers that nobody visits."""
     return [
-        api("POST", "/v1/servers", server_body(name=f"web-{number}")).body
+        api("POST", "/v1/servers", server_body(name=f"fleet-{number}")).body
         for number in range(6)
     ]
 
@@ -692,6 +692,39 @@ def test_run_on_several_servers_is_shown(api, fleet, world):
         *[("pending", "its turn has not come", 0)] * 4,
     ]
     assert api("GET", "/v1/runs").body["items"][0]["target_count"] == 6
+
+
+def test_run_now_and_retry_elsewhere(api, fleet, server, world):
+    """Targets of a run by hand are checked; what failed can be tried again."""
+    task = api("POST", "/v1/tasks", task_body(server)).body
+    path = f"/v1/tasks/{task['task_id']}/run"
+    for targets, field in [
+        ({"server_ids": ["nope"]}, "targets.server_ids.0"),
+        ({"selector": {}}, "targets.selector"),
+        ({}, "targets"),
+        ({"server_ids": ids_of(fleet), "where": 1}, "targets.where"),
+    ]:
+        refused = api("POST", path, {"targets": targets})
+        assert (refused.status, fields(refused)) == (400, [field])
+    assert api("GET", "/v1/runs").body["items"] == []
+
+    run = api("POST", path, {"targets": {"server_ids": ids_of(fleet)}}).body
+    early = api("POST", f"/v1/runs/{run['run_id']}/retry")
+    assert (early.status, early.body["detail"]) == (409, "the run is not over: pending")
+    world.clock.now = wiring.now()
+    world.deliver()
+    api("POST", f"/v1/runs/{run['run_id']}/cancel")
+    while messages := world.messages():
+        world.deliver([message for message, _ in messages])
+    again = api("POST", f"/v1/runs/{run['run_id']}/retry")
+
+    assert again.status == 202
+    assert again.body["retry_of"] == run["run_id"]
+    assert (again.body["trigger"], again.body["created_by"]) == ("retry", "ada")
+    world.clock.now = wiring.now()
+    world.deliver()
+    shown = api("GET", f"/v1/runs/{again.body['run_id']}").body
+    assert shown["targets"] == ids_of(fleet)
 
 
 def test_too_many_targets_change_at_once(api, fleet, world):
@@ -743,7 +776,7 @@ def test_run_now_survives_a_queue_that_is_away(api, server, world, monkeypatch):
 def test_lists_go_on_where_they_stopped(api, credential):
     """Pages hold everything once, and a cursor of another list is refused."""
     for number in range(5):
-        api("POST", "/v1/servers", server_body(name=f"web-{number}"))
+        api("POST", "/v1/servers", server_body(name=f"fleet-{number}"))
 
     first = api("GET", "/v1/servers", query="limit=2").body
     api("POST", "/v1/servers", server_body(name="web-9"))
@@ -1025,7 +1058,7 @@ def test_cancel_of_a_run_under_way_is_on_record(api, server, world):
 
 
 @pytest.mark.parametrize(
-    "what", ["cancel", "executions/01J00000000000000000000000/poll"]
+    "what", ["cancel", "retry", "executions/01J00000000000000000000000/poll"]
 )
 def test_unknown_run_is_404(api, world, what):
     """There is nothing to cancel or to look at."""

@@ -1,16 +1,18 @@
 """Runs on several servers: in steps, to a stated outcome for each of them."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.retry import Retry
 from cronhop.domain.rollout import Rollout
-from cronhop.domain.run import Execution, State
+from cronhop.domain.run import Execution, State, Trigger
 from cronhop.domain.server import ServerStatus
 from cronhop.domain.targets import Pick, Selector, Targets
 from cronhop.domain.task import Overlap
+from cronhop.errors import Conflict, Invalid
 from cronhop.services import choose
 from cronhop.services.dead_letters import revive
 from cronhop.store import connection, executions, fleets, runs, servers, tasks
@@ -361,6 +363,105 @@ def test_two_at_the_gate_agree_on_the_servers(world, host, park, monkeypatch):
     pages = [row["run_id"]["S"] for row in world.rows("runs") if "targets" in row]
     assert len(pages) == 2
     assert f"{run.run_id}#{present.fleet}#0" in pages
+
+
+# By hand
+
+
+def retry(world, run):
+    return world.runs.retry(run.run_id, by="ada", now=world.clock())
+
+
+def test_retry_of_what_did_not_complete(world, host, crowd):
+    """Failed, and never started: on these alone, as of the version that ran."""
+    task = fleet_task(world, crowd, max_parallel=4, max_failures=0)
+    run = run_now(world, task)
+    deliver_all(world)
+    end_all(world, host, code=lambda key: int(crowd[2].server_id in key))
+    deliver_all(world)
+    end_all(world, host)
+    ended = world.settle(run.run_id)
+    completed = world.runs.counts(ended, [])[State.COMPLETED]
+    changed = replace(task.definition, name="another", timeout_s=5)
+    world.tasks.change(task.task_id, changed, version=None, by="ada", now=world.clock())
+
+    again = retry(world, ended)
+    assert (again.trigger, again.retry_of) == (Trigger.RETRY, run.run_id)
+    for _ in range(4):
+        deliver_all(world)
+        end_all(world, host)
+    again = world.settle(again.run_id)
+
+    assert (again.state, again.task_version) == (State.COMPLETED, 1)
+    ids = fleets.targets(again, 0, 100)
+    assert len(ids) == 12 - completed
+    assert ids[0] == crowd[2].server_id
+    shown = world.runs.executions(ended, limit=100, after=None).items
+    done = {one.server_id for one in shown if one.state is State.COMPLETED}
+    assert not done.intersection(ids)
+    with pytest.raises(Conflict, match="all its targets are completed"):
+        retry(world, again)
+
+
+def test_retry_of_a_run_on_one_server(world, host, crowd):
+    """It is one more run on that server."""
+    run = run_now(world, world.add_task(crowd[0]))
+    deliver_all(world)
+    with pytest.raises(Conflict, match="not over"):
+        retry(world, run)
+    end_all(world, host, code=lambda key: 1)
+    again = retry(world, world.settle(run.run_id))
+    deliver_all(world)
+    end_all(world, host)
+
+    assert world.settle(again.run_id).state is State.COMPLETED
+    assert runs.get(again.run_id).targets == (crowd[0].server_id,)
+
+
+def test_retry_of_what_never_began(world, host, crowd):
+    """Nobody knows where it would have run."""
+    run = run_now(world, fleet_task(world, crowd))
+    world.runs.cancel(run.run_id, by="ada", now=world.clock())
+    with pytest.raises(Conflict, match="never began"):
+        retry(world, run)
+
+
+def test_run_now_on_other_servers(world, host, crowd, park):
+    """By id or by selector, and the task stays as it is."""
+    task = world.add_task(crowd[0], overlap=Overlap.ALLOW)
+
+    def targets_of(wanted):
+        run = world.tasks.run(task.task_id, by="ada", now=world.clock(), targets=wanted)
+        world.deliver()
+        return fleets.targets(runs.get(run.run_id), 0, 100)
+
+    others = tuple(one.server_id for one in crowd[3:6])
+    assert targets_of(Targets(server_ids=others)) == list(others)
+    assert targets_of(Targets(selector=Selector(name="db-*"))) == [park["db-1"]]
+    assert targets_of(None) == [crowd[0].server_id]
+    with pytest.raises(Invalid) as refused:
+        targets_of(Targets(server_ids=(others[0], "nope")))
+    assert refused.value.field == "targets.server_ids.1"
+    assert tasks.get(task.task_id) == task
+
+
+def test_run_by_hand_eats_no_slot(world, host, crowd):
+    """The slot after it runs as if nothing had been."""
+    task = world.add_task(
+        *crowd[:2], cron="5 10 * * *", overlap=Overlap.ALLOW, timeout_s=900
+    )
+    run = run_now(world, task)
+    deliver_all(world)
+    assert tasks.get(task.task_id).next_run == task.next_run
+    world.clock.now = task.next_run
+    world.tick()
+    deliver_all(world)
+    end_all(world, host)
+
+    rows = {one.trigger: one for one in world.all_runs()}
+    assert rows[Trigger.MANUAL].run_id == run.run_id
+    assert rows[Trigger.SCHEDULE].slot == task.next_run
+    assert {one.state for one in rows.values()} == {State.COMPLETED}
 
 
 # Cancel

@@ -41,6 +41,7 @@ class Trigger(StrEnum):
 
     SCHEDULE = "schedule"  #: a slot of the task's schedule
     MANUAL = "manual"  #: somebody, by hand
+    RETRY = "retry"  #: somebody, for what another run did not complete
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,9 @@ class Run:
     | slot             | the instant it is due; None for a run by hand         |
     | schedule_version | of the task when the slot was sent                    |
     | task_version     | which spec it runs; set by the gate                   |
+    | retry_of         | the run whose targets it tries again, of those that   |
+    |                  | did not complete                                      |
+    | has_own_targets  | it was given other targets than its task's            |
     | targets          | id of its server, if it is one; set by the gate       |
     | target_count     | how many servers it runs on; set by the gate          |
     | fleet            | names the items that list them, if they are several   |
@@ -75,6 +79,8 @@ class Run:
     check_at: datetime | None = None
     task_version: int | None = None
     targets: tuple[str, ...] = ()
+    retry_of: str | None = None
+    has_own_targets: bool = False
     target_count: int = 0
     fleet: str | None = None
     started_at: datetime | None = None

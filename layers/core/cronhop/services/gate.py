@@ -39,8 +39,7 @@ def pass_gate(run: Run, now: datetime) -> Refusal | None:
 
 def _let_through(run: Run, task: Task, now: datetime) -> Refusal | None:
     """Let the run begin, unless it has nowhere to run or would overlap another."""
-    wanted = task.definition.targets
-    targets = choose(wanted, after=task.last_target)
+    targets = _targets(run, task)
     if isinstance(targets, Refusal):
         return targets
     holder = _holder(run, task)
@@ -53,11 +52,29 @@ def _let_through(run: Run, task: Task, now: datetime) -> Refusal | None:
     if fleet:
         fleets.freeze(run.run_id, fleet, targets, now=now)
     begun = runs.begin(
-        run.run_id, task_version=task.version, targets=targets, now=now, fleet=fleet
+        run.run_id,
+        task_version=run.task_version or task.version,
+        targets=targets,
+        now=now,
+        fleet=fleet,
     )
-    if begun and wanted.pick is Pick.ROUND_ROBIN:
+    is_next = not (run.retry_of or run.has_own_targets)
+    if begun and is_next and task.definition.targets.pick is Pick.ROUND_ROBIN:
         tasks.keep_target(task.task_id, targets[0])
     return None
+
+
+def _targets(run: Run, task: Task) -> tuple[str, ...] | Refusal:
+    """Return the ids of the servers that the run is to be on, or why there are none."""
+    if run.retry_of:
+        before = runs.get(run.retry_of)
+        targets = tuple(fleets.not_completed(before)) if before else ()
+        gone = Refusal(state=State.FAILED, reason="the run to retry is gone")
+        return targets or gone
+    wanted = task.definition.targets
+    if run.has_own_targets:
+        wanted = fleets.wanted(run.run_id)
+    return choose(wanted, after=task.last_target)
 
 
 def _holder(run: Run, task: Task) -> str | None:

@@ -8,13 +8,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cronhop.aws.output import OutputBucket
-from cronhop.domain.ids import id_time, is_id
+from cronhop.domain.ids import id_time, is_id, new_id
 from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.rollout import CANCELLED, Progress
-from cronhop.domain.run import Attempt, Execution, Run, State, Stream, StreamRecord
+from cronhop.domain.run import (
+    Attempt,
+    Execution,
+    Run,
+    State,
+    Stream,
+    StreamRecord,
+    Trigger,
+)
 from cronhop.errors import Conflict, Invalid, NotFound
-from cronhop.services.dispatch import Dispatcher
-from cronhop.store import attempts, executions, fleets
+from cronhop.services.dispatch import CHECK_AFTER, Dispatcher
+from cronhop.store import attempts, executions, fleets, tasks
 from cronhop.store import runs as store
 from cronhop.store.page import Page
 
@@ -150,6 +158,40 @@ class Runs:
         ):
             raise Conflict(f"the run has ended: {present.state.value}")
         return present
+
+    def retry(self, run_id: str, *, by: str, now: datetime) -> Run:
+        """Run the same version again where the run did not complete.
+
+        Returns the new run. Raises NotFound; Conflict if the run is not over, never
+        began, has nothing to retry, or its task was deleted.
+        """
+        run = self.get(run_id)
+        if not run.state.is_terminal:
+            raise Conflict(f"the run is not over: {run.state.value}")
+        if not run.target_count:
+            raise Conflict("the run never began, so it has no targets; run its task")
+        if not fleets.not_completed(run):
+            raise Conflict("all its targets are completed")
+        task = tasks.get(run.task_id)
+        if task is None:
+            raise Conflict("its task was deleted")
+        again = Run(
+            run_id=new_id(now),
+            task_id=run.task_id,
+            trigger=Trigger.RETRY,
+            slot=None,
+            state=State.PENDING,
+            reason=None,
+            created_by=by,
+            created_at=now,
+            check_at=now + CHECK_AFTER,
+            schedule_version=task.schedule_version,
+            task_version=run.task_version,
+            retry_of=run_id,
+        )
+        store.add(again)
+        self.dispatcher.send_run(again)
+        return again
 
     def poll(self, run_id: str, server_id: str, *, now: datetime) -> bool:
         """Have a command that runs looked at now, for its output. Raises NotFound.

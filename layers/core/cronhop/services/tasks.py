@@ -11,12 +11,12 @@ from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import check as check_schedule
 from cronhop.domain.schedule import next_slot
-from cronhop.domain.targets import MAX_SERVER_IDS
+from cronhop.domain.targets import MAX_SERVER_IDS, Targets
 from cronhop.domain.task import Script, Task, TaskDefinition
 from cronhop.errors import Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import CHECK_AFTER, Dispatcher
-from cronhop.store import runs, servers
+from cronhop.store import fleets, runs, servers
 from cronhop.store import tasks as store
 from cronhop.store.page import Page
 
@@ -104,13 +104,22 @@ class Tasks:
         self.dispatcher.send_overdue(task, now)
         store.remove(task, now=now)
 
-    def run(self, task_id: str, *, by: str, now: datetime) -> Run:
-        """Run the task now, beside its schedule. Raises NotFound.
+    def run(
+        self,
+        task_id: str,
+        *,
+        by: str,
+        now: datetime,
+        targets: Targets | None = None,
+    ) -> Run:
+        """Run the task now, beside its schedule. Raises NotFound, Invalid.
 
-        The run is on record when this returns; if the queue cannot be reached,
-        the tick sends it.
+        On other servers than the task's, if `targets` says so. The run is on record
+        when this returns; if the queue cannot be reached, the tick sends it.
         """
         task = self.get(task_id)
+        if targets:
+            _check_servers(targets)
         run = Run(
             run_id=new_id(now),
             task_id=task_id,
@@ -122,7 +131,10 @@ class Tasks:
             created_at=now,
             check_at=now + CHECK_AFTER,
             schedule_version=task.schedule_version,
+            has_own_targets=targets is not None,
         )
+        if targets:
+            fleets.want(run.run_id, targets, now=now)
         runs.add(run)
         self.dispatcher.send_run(run)
         return run
@@ -149,6 +161,19 @@ def _timing(definition: TaskDefinition) -> tuple[object, bool]:
     return definition.schedule, definition.enabled
 
 
+def _check_servers(targets: Targets) -> None:
+    """Ensure that the servers are there which are named by id."""
+    named = targets.server_ids
+    known = servers.get_many(one for one in named if is_id(one))
+    for number, server_id in enumerate(named):
+        if server_id not in known:
+            shown = server_id[:40]
+            raise Invalid(
+                f"targets.server_ids.{number}",
+                f"there is no server with the id {shown!r}; ids are in GET /v1/servers",
+            )
+
+
 def _check_moves(old: TaskDefinition, new: TaskDefinition) -> None:
     """Ensure that the change of the targets fits in a transaction."""
     moves = len(set(old.targets.server_ids) ^ set(new.targets.server_ids))
@@ -163,15 +188,7 @@ def _check(definition: TaskDefinition) -> None:
     """Ensure that all the task names is there, and that its schedule is possible."""
     if definition.schedule:
         check_schedule(definition.schedule)
-    named = definition.targets.server_ids
-    known = servers.get_many(one for one in named if is_id(one))
-    for number, server_id in enumerate(named):
-        if server_id not in known:
-            shown = server_id[:40]
-            raise Invalid(
-                f"targets.server_ids.{number}",
-                f"there is no server with the id {shown!r}; ids are in GET /v1/servers",
-            )
+    _check_servers(definition.targets)
     size = len(json.dumps(definition.to_dict()))  # as it is kept: in ASCII
     if size > MAX_DEFINITION_BYTES:
         raise Invalid(

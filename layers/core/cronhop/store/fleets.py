@@ -13,6 +13,7 @@ from datetime import datetime
 
 from cronhop.domain.rollout import Progress
 from cronhop.domain.run import Run, State
+from cronhop.domain.targets import Targets
 from cronhop.store.connection import retention_s, update
 from cronhop.store.runs import RunRow
 
@@ -55,6 +56,29 @@ def targets(run: Run, start: int, end: int) -> list[str]:
         found += row.targets
     skipped = start - start % PAGE
     return found[start - skipped : end - skipped]
+
+
+def want(run_id: str, wanted: Targets, *, now: datetime) -> None:
+    """Put on record which targets a run is to have, instead of its task's."""
+    _wanted_row(run_id).update(
+        actions=[RunRow.wanted.set(wanted.to_dict()), RunRow.ttl.set(_ttl(now))]
+    )
+
+
+def wanted(run_id: str) -> Targets:
+    """Return the targets that a run is to have instead of its task's."""
+    row = _wanted_row(run_id)
+    row.refresh(consistent_read=True)
+    return Targets.from_dict(row.wanted)
+
+
+def not_completed(run: Run) -> list[str]:
+    """Return the ids of the run's servers on which it did not complete."""
+    server_ids = targets(run, 0, run.target_count)
+    if run.fleet is None:
+        return [] if run.state is State.COMPLETED else server_ids
+    completed = progress(run).ended.get(State.COMPLETED, frozenset())
+    return [one for number, one in enumerate(server_ids) if number not in completed]
 
 
 def progress(run: Run) -> Progress:
@@ -102,6 +126,10 @@ def stop(run: Run, reason: str, *, now: datetime) -> bool:
 
 def _page(run_id: str, fleet: str, number: int) -> RunRow:
     return RunRow(run_id=f"{run_id}#{fleet}#{number}")
+
+
+def _wanted_row(run_id: str) -> RunRow:
+    return RunRow(run_id=f"{run_id}#wanted")
 
 
 def _progress_row(run: Run) -> RunRow:

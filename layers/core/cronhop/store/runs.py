@@ -9,6 +9,8 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from pynamodb.attributes import (
+    BooleanAttribute,
+    JSONAttribute,
     ListAttribute,
     NumberAttribute,
     NumberSetAttribute,
@@ -69,7 +71,8 @@ class RunRow(Model):
     """A run as DynamoDB keeps it, or what belongs to one on several servers.
 
     Of such a run the ids of its servers and how far it has come are items of their
-    own, `<run id>#<fleet>#<page>` and `<run id>#progress`: see fleets.py.
+    own, `<run id>#<fleet>#<page>` and `<run id>#progress`; so are targets that
+    somebody gave it, `<run id>#wanted`: see fleets.py.
     `open_shard` and `check_at` are there while the run is not terminal, and until
     the alarm of its end has been raised, `ttl` once it is terminal, `created_by`
     only on runs made by hand: the schedule's own would all have one index key.
@@ -92,6 +95,9 @@ class RunRow(Model):
     task_version = NumberAttribute(null=True)
     targets: ListAttribute[Any] = ListAttribute(null=True)
     target_count = NumberAttribute(null=True)
+    retry_of = UnicodeAttribute(null=True)
+    has_own_targets = BooleanAttribute(null=True)
+    wanted = JSONAttribute(null=True)
     fleet = UnicodeAttribute(null=True)
     created_at = InstantAttribute(null=True)
     started_at = InstantAttribute(null=True)
@@ -131,12 +137,15 @@ def add(run: Run) -> bool:
             open_shard=shard_of(run.run_id, shards()) if run.check_at else None,
             check_at=run.check_at,
             day_shard=_day_shard(run.run_id),
-            created_by=run.created_by if run.trigger is Trigger.MANUAL else None,
+            created_by=None if run.trigger is Trigger.SCHEDULE else run.created_by,
             trigger=run.trigger.value,
             slot=run.slot,
             state=run.state.value,
             reason=run.reason,
             schedule_version=run.schedule_version,
+            task_version=run.task_version,
+            retry_of=run.retry_of,
+            has_own_targets=run.has_own_targets or None,
             created_at=run.created_at,
             finished_at=run.finished_at,
             missed_to=run.missed_to,
@@ -376,6 +385,8 @@ def _run(row: RunRow) -> Run:
         targets=tuple(row.targets or ()),
         target_count=int(row.target_count or len(row.targets or ())),
         fleet=row.fleet,
+        retry_of=row.retry_of,
+        has_own_targets=bool(row.has_own_targets),
         started_at=row.started_at,
         finished_at=row.finished_at,
         missed_to=row.missed_to,
