@@ -389,7 +389,8 @@ class TaskBody(StrictBody):
     output_cap_bytes: Annotated[int, Field(ge=2**16, le=2**27)] = OUTPUT_CAP_BYTES
     retry: RetryBody = RetryBody()
     rollout: RolloutBody = RolloutBody()
-    overlap: Literal["skip", "allow"] = "skip"
+    overlap: Literal["skip", "queue", "replace", "allow"] = "skip"
+    overlap_limit: Annotated[int, Field(ge=1, le=100)] = 1
     start_deadline_s: Annotated[int, Field(ge=1, le=7 * DAY_S)] = 3600
     catch_up: Literal["one"] = "one"
     enabled: bool = True
@@ -408,6 +409,7 @@ class TaskBody(StrictBody):
             timeout_s=self.timeout_s,
             kill_grace_s=self.kill_grace_s,
             overlap=Overlap(self.overlap),
+            overlap_limit=self.overlap_limit,
             start_deadline_s=self.start_deadline_s,
             catch_up=CatchUp(self.catch_up),
             enabled=self.enabled,

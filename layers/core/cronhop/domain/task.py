@@ -32,6 +32,8 @@ class Overlap(StrEnum):
     """What happens to a slot while an earlier run of the task is under way."""
 
     SKIP = "skip"  #: it is recorded as skipped
+    QUEUE = "queue"  #: it waits for its turn, as many as the task says
+    REPLACE = "replace"  #: the other is cancelled, then it runs
     ALLOW = "allow"  #: it runs beside the other
 
 
@@ -78,6 +80,7 @@ class TaskDefinition:
     | rollout          | in which steps a run goes over several servers        |
     | timeout_s        | how long the command may run                          |
     | kill_grace_s     | between TERM and KILL at the timeout                  |
+    | overlap_limit    | how many may wait where they are queued               |
     | start_deadline_s | how late it may still start                           |
     | lost_after_s     | how long nothing may be heard of the command          |
     | output_cap_bytes | how much is kept of each stream                       |
@@ -97,6 +100,7 @@ class TaskDefinition:
     enabled: bool
     retry: Retry = field(default_factory=Retry)
     rollout: Rollout = field(default_factory=Rollout)
+    overlap_limit: int = 1
     lost_after_s: int = LOST_AFTER_S
     output_cap_bytes: int = OUTPUT_CAP_BYTES
 
@@ -131,6 +135,7 @@ class TaskDefinition:
                 **_frozen(retry)
                 | {"on": tuple(State(state) for state in retry.get("on", RETRIED))}
             ),
+            overlap_limit=plain.get("overlap_limit", 1),
             rollout=Rollout(**plain.get("rollout", {})),
             lost_after_s=plain.get("lost_after_s", LOST_AFTER_S),
             output_cap_bytes=plain.get("output_cap_bytes", OUTPUT_CAP_BYTES),
@@ -148,6 +153,7 @@ class Task:
     | next_run         | the dispatcher's cursor: the first slot not yet sent   |
     | last_target      | the server that a round-robin took last                |
     | active_run       | the run that holds the task where runs may not overlap |
+    | waiting          | runs that wait for their turn, oldest first            |
     | invalid          | why its schedule is parked, None if it is not          |
     """
 
@@ -162,6 +168,7 @@ class Task:
     created_at: datetime
     updated_at: datetime
     last_target: str | None = None
+    waiting: tuple[str, ...] = ()
 
 
 def _plain(value: Any) -> Any:

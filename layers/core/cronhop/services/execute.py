@@ -124,10 +124,13 @@ class Executor:
             return run
         if early_s > 0:
             self._sleep(early_s)
-        refused = pass_gate(run, self._now())
+        refused = pass_gate(run, self._now(), self._send)
         if refused:
             tell(run, refused.state, refused.reason)
         return runs.get(run.run_id) or run
+
+    def _send(self, message: Message) -> None:
+        self._queue.send([(message, 0)])
 
     def _execute(
         self, run: Run, server_id: str, message: Message, invocation: Invocation

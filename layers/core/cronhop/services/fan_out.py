@@ -164,7 +164,7 @@ class FanOut:
         state, reason = verdict(
             definition.rollout, progress, cancel_by=present.cancel_by
         )
-        end_run(run, definition, state, reason, self._now())
+        end_run(run, definition, state, reason, self._now(), self._queue)
 
     def _send(self, messages: Iterable[Message]) -> None:
         refused = self._queue.send([(message, 0) for message in messages])

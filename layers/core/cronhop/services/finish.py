@@ -175,7 +175,8 @@ class Finisher:
         """
         run, definition = visit.run, visit.definition
         if visit.is_alone:
-            end_run(run, definition, execution.state, execution.reason, now)
+            state, reason = execution.state, execution.reason
+            end_run(run, definition, state, reason, now, self._queue)
         else:
             self._fan_out.ended(run, definition, execution, visit.message.hops)
 

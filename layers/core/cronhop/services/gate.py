@@ -8,21 +8,20 @@ from datetime import datetime
 from cronhop.domain.gate import Refusal, refusal
 from cronhop.domain.run import Run, State
 from cronhop.domain.targets import Pick
-from cronhop.domain.task import Overlap, Task
-from cronhop.errors import Conflict
+from cronhop.domain.task import Task
 from cronhop.services.choose import choose
+from cronhop.services.overlap import Send, take_turn
 from cronhop.store import fleets, runs, tasks
 
-HOLD_TRIES = 5  # to be the run that others may not overlap
 
-
-def pass_gate(run: Run, now: datetime) -> Refusal | None:
+def pass_gate(run: Run, now: datetime, send: Send) -> Refusal | None:
     """Let the run begin, or end it; return the refusal if this is what ended it.
 
     1. the task is there and enabled, the slot still one of its schedule,
        the start deadline not over
     2. there is a server to run on
-    3. no other run of the task is under way, where that matters
+    3. no other run of the task is under way, where that matters; else it waits
+       in its row, with the reason
     4. one conditional write fixes the version and the targets; who loses it
        goes on from the row. Several targets are put on record before, under a
        name of their own, which that write makes the run's
@@ -30,24 +29,25 @@ def pass_gate(run: Run, now: datetime) -> Refusal | None:
     task = tasks.get(run.task_id)
     refused = refusal(run, task, now)
     if task is not None and refused is None:
-        refused = _let_through(run, task, now)
+        refused = _let_through(run, task, now, send)
     if refused is None:
         return None
     ended = runs.refuse(run.run_id, state=refused.state, reason=refused.reason, now=now)
     return refused if ended else None
 
 
-def _let_through(run: Run, task: Task, now: datetime) -> Refusal | None:
+def _let_through(run: Run, task: Task, now: datetime, send: Send) -> Refusal | None:
     """Let the run begin, unless it has nowhere to run or would overlap another."""
     targets = _targets(run, task)
     if isinstance(targets, Refusal):
         return targets
-    holder = _holder(run, task)
-    if holder:
-        return Refusal(
-            state=State.SKIPPED,
-            reason=f"overlap: run {holder} of this task is not over",
-        )
+    answer = take_turn(run, task, now, send)
+    if isinstance(answer, Refusal):
+        return answer
+    if answer:
+        if run.reason != answer.reason:
+            runs.note(run.run_id, answer.reason)
+        return None
     fleet = tokens.token_hex(8) if len(targets) > 1 else None
     if fleet:
         fleets.freeze(run.run_id, fleet, targets, now=now)
@@ -75,23 +75,3 @@ def _targets(run: Run, task: Task) -> tuple[str, ...] | Refusal:
     if run.has_own_targets:
         wanted = fleets.wanted(run.run_id)
     return choose(wanted, after=task.last_target)
-
-
-def _holder(run: Run, task: Task) -> str | None:
-    """Return the run that this one would overlap, None if it may begin.
-
-    A run that has ended holds nothing, whatever the task's row says.
-    """
-    if task.definition.overlap is Overlap.ALLOW:
-        return None
-    holder = task.active_run
-    for _ in range(HOLD_TRIES):
-        other = runs.get(holder) if holder and holder != run.run_id else None
-        if other and not other.state.is_terminal:
-            return holder
-        if tasks.hold(task.task_id, run.run_id, instead_of=holder):
-            return None
-        # Another one took it since the task was read.
-        task = tasks.get(task.task_id) or task
-        holder = task.active_run
-    raise Conflict("other runs of this task come and go; the check comes back")

@@ -196,6 +196,7 @@ def begin(
             RunRow.task_version.set(task_version),
             *where,
             RunRow.started_at.set(now),
+            RunRow.reason.remove(),
         ],
         condition=RunRow.state == State.PENDING.value,
     )

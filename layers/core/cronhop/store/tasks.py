@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,9 @@ from pynamodb.attributes import (
     JSONAttribute,
     NumberAttribute,
     UnicodeAttribute,
+    UnicodeSetAttribute,
 )
+from pynamodb.expressions.condition import size
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import (
     GlobalSecondaryIndex,
@@ -79,6 +81,7 @@ class TaskRow(Model):
     schedule_version = NumberAttribute(null=True)
     active_run = UnicodeAttribute(null=True)
     last_target = UnicodeAttribute(null=True)
+    waiting = UnicodeSetAttribute(null=True)
     invalid = UnicodeAttribute(null=True)
     deleted_at = InstantAttribute(null=True)
     created_by = UnicodeAttribute(null=True)
@@ -296,17 +299,45 @@ def hold(task_id: str, run_id: str, *, instead_of: str | None) -> bool:
         free |= TaskRow.active_run == instead_of
     return update(
         TaskRow(task_id=task_id),
-        actions=[TaskRow.active_run.set(run_id)],
+        actions=[TaskRow.active_run.set(run_id), TaskRow.waiting.delete({run_id})],
         condition=TaskRow.version.exists() & free,
     )
 
 
-def release(task_id: str, run_id: str) -> None:
-    """Ensure that this run does not hold the task."""
-    update(
-        TaskRow(task_id=task_id),
+def release(task_id: str, run_id: str) -> list[str]:
+    """Ensure that this run does not hold the task.
+
+    Returns the runs that have waited for that, oldest first.
+    """
+    row = TaskRow(task_id=task_id)
+    released = update(
+        row,
         actions=[TaskRow.active_run.remove()],
         condition=TaskRow.active_run == run_id,
+    )
+    return sorted(row.waiting or ()) if released else []
+
+
+def wait(task_id: str, run_id: str, *, limit: int) -> bool:
+    """Let the run wait for its turn; False if so many do already."""
+    return update(
+        TaskRow(task_id=task_id),
+        actions=[TaskRow.waiting.add({run_id})],
+        condition=TaskRow.version.exists()
+        & (
+            TaskRow.waiting.does_not_exist()
+            | (size(TaskRow.waiting) < limit)
+            | TaskRow.waiting.contains(run_id)
+        ),
+    )
+
+
+def forget(task_id: str, run_ids: Iterable[str]) -> None:
+    """Ensure that these runs do not wait for their turn."""
+    update(
+        TaskRow(task_id=task_id),
+        actions=[TaskRow.waiting.delete(set(run_ids))],
+        condition=TaskRow.waiting.exists(),
     )
 
 
@@ -351,4 +382,5 @@ def _task(row: TaskRow) -> Task:
         created_at=row.created_at,
         updated_at=row.updated_at,
         last_target=row.last_target,
+        waiting=tuple(sorted(row.waiting or ())),
     )
