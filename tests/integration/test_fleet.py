@@ -579,6 +579,62 @@ def test_lost_starts_are_sent_again(world, host, crowd):
     assert runs.get(run.run_id).state is State.COMPLETED
 
 
+def test_stop_between_the_look_and_the_move(world, host, crowd, monkeypatch):
+    """Who wants to move the cursor of a run that was stopped meanwhile sends nothing."""
+    run = run_now(world, fleet_task(world, crowd, max_parallel=3))
+    real = fleets.move
+
+    def move(run, **kwargs):
+        fleets.stop(run, "max failures", now=world.clock())
+        return real(run, **kwargs)
+
+    monkeypatch.setattr(fleets, "move", move)
+    world.deliver()
+
+    assert world.messages() == []
+    ended = runs.get(run.run_id)
+    assert (ended.state, ended.reason) == (
+        State.FAILED,
+        "12 not started: max failures",
+    )
+
+
+def test_two_that_move_the_cursor(world, host, crowd, monkeypatch):
+    """One of them sends."""
+    run_now(world, fleet_task(world, crowd, max_parallel=3))
+    real, sent = fleets.move, []
+
+    def move(run, **kwargs):
+        if not sent:
+            sent.append(real(run, **{**kwargs, "sender": "the other"}))
+        return real(run, **kwargs)
+
+    monkeypatch.setattr(fleets, "move", move)
+    world.deliver()
+
+    assert sent == [True]
+    assert world.messages() == []
+
+
+def test_answers_lost_hold_nothing_up(world, host, crowd):
+    """Whichever write has no answer: the starts are sent by the same visit."""
+    calls = 0
+    while True:
+        task = fleet_task(world, crowd[:4], max_parallel=3)
+        run_now(world, task)
+        ((start, _),) = world.messages()
+        world.deathtrap.set_lossy(calls)
+        world.handle(start)
+        lost = world.deathtrap.calls > calls
+        world.deathtrap.set_lossy(None)
+        assert {one.position for one, _ in world.messages()} == {0, 1, 2}
+        if not lost:
+            break
+        calls += 1
+    # The run, the task, ids, hold, begin, the run, version, progress, move, ids, send.
+    assert calls >= 11
+
+
 def test_dead_start_goes_back_to_the_check(world, host, crowd):
     """A start that nobody could handle is no outcome: its run is looked after."""
     run = run_now(world, fleet_task(world, crowd[:2]))

@@ -18,6 +18,7 @@ from cronhop.domain.message import MAX_HOPS, Message, MessageKind
 from cronhop.domain.rollout import (
     CANCELLED,
     Progress,
+    Rollout,
     next_sent,
     stop_reason,
     verdict,
@@ -120,13 +121,12 @@ class FanOut:
         hops: int,
     ) -> None:
         """Start the targets whose turn it is, stop the run, or end it."""
-        if definition is None:
-            log.error("Its version is gone", action="no_version", run_id=run.run_id)
-            return
-        rollout, sender = definition.rollout, tokens.token_hex(8)
+        # Without its version each target fails for that reason, and the run ends.
+        rollout = definition.rollout if definition else Rollout()
+        sender = tokens.token_hex(8)
         for _ in range(STEPS):
             if progress.is_over:
-                self._end(run, definition, progress)
+                self._end(run, definition, rollout, progress)
                 return
             reason = None if progress.stopped else stop_reason(rollout, progress)
             if reason:
@@ -158,12 +158,16 @@ class FanOut:
             )
         )
 
-    def _end(self, run: Run, definition: TaskDefinition, progress: Progress) -> None:
+    def _end(
+        self,
+        run: Run,
+        definition: TaskDefinition | None,
+        rollout: Rollout,
+        progress: Progress,
+    ) -> None:
         # It may be to be cancelled since it was read.
         present = runs.get(run.run_id) or run
-        state, reason = verdict(
-            definition.rollout, progress, cancel_by=present.cancel_by
-        )
+        state, reason = verdict(rollout, progress, cancel_by=present.cancel_by)
         end_run(run, definition, state, reason, self._now(), self._queue)
 
     def _send(self, messages: Iterable[Message]) -> None:
