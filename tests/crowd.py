@@ -14,11 +14,11 @@ from cronhop.aws.queue import Queue
 from cronhop.aws.session import Session
 from cronhop.domain.ids import new_id, slot_run_id
 from cronhop.domain.schedule import CronSchedule
+from cronhop.domain.targets import Targets
 from cronhop.domain.task import (
     CatchUp,
     Overlap,
     Script,
-    Targets,
     TaskDefinition,
     TaskKind,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,6 +13,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     Field,
+    PlainValidator,
     StringConstraints,
     ValidationError,
 )
@@ -19,9 +21,17 @@ from pydantic import (
 from cronhop.domain.credential import Secret
 from cronhop.domain.private_key import MAX_CHARACTERS
 from cronhop.domain.retry import MAX_INTERVAL_S, Retry
+from cronhop.domain.rollout import Rollout, Share
 from cronhop.domain.run import State
 from cronhop.domain.server import MAX_HOST_KEYS, ServerDefinition, ServerStatus
 from cronhop.domain.service import ServiceControl
+from cronhop.domain.targets import (
+    MAX_SERVER_IDS,
+    MAX_TARGETS,
+    Pick,
+    Selector,
+    Targets,
+)
 from cronhop.domain.task import (
     CATCH_UP_LIMIT,
     LOST_AFTER_S,
@@ -30,7 +40,6 @@ from cronhop.domain.task import (
     Overlap,
     Script,
     Spec,
-    Targets,
     TaskDefinition,
     TaskKind,
 )
@@ -38,7 +47,7 @@ from cronhop.domain.variable import check_variable
 from cronhop.errors import Invalid
 
 from .schedule_body import ScheduleBody, other_form
-from .specs import FileTransferBody, ServiceControlBody, StrictBody
+from .specs import FileTransferBody, ServiceControlBody, StrictBody, not_yet
 
 DAY_S = 86400
 MAX_COMMAND_BYTES = 64 * 1024
@@ -81,10 +90,37 @@ def _trimmed(text: str) -> str:
     return text
 
 
-def _one_for_now(servers: list[str]) -> list[str]:
-    if len(servers) > 1:
-        raise ValueError("more than one server is not there yet; make a task for each")
+def _each_once(servers: list[str]) -> list[str]:
+    if len(set(servers)) < len(servers):
+        raise ValueError("a server is in it twice")
     return servers
+
+
+def _share(value: object) -> Share:
+    if (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and 0 <= value <= MAX_TARGETS
+    ):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"(0|[1-9][0-9]?|100)%", value, re.A):
+        return value
+    raise ValueError(f'it is a number up to {MAX_TARGETS} or a percentage: "25%"')
+
+
+def _some(share: Share) -> Share:
+    if share in {0, "0%"}:
+        raise ValueError("it is at least 1")
+    return share
+
+
+def _pick(value: object) -> Pick | int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if 1 <= value <= MAX_TARGETS:
+            return value
+    elif value in list(Pick):
+        return Pick(str(value))
+    raise ValueError(f"it is one of {', '.join(Pick)}, or a number up to {MAX_TARGETS}")
 
 
 def _variable(name: str) -> str:
@@ -109,6 +145,8 @@ CredentialName = Annotated[
 ]
 Variable = Annotated[str, AfterValidator(_variable)]
 Value = Annotated[str, StringConstraints(max_length=8192), AfterValidator(_no_nul)]
+AnyShare = Annotated[int | str, PlainValidator(_share)]
+SomeShare = Annotated[int | str, PlainValidator(_share), AfterValidator(_some)]
 Argument = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)]
 UserName = Annotated[
     str, StringConstraints(max_length=32, pattern=r"^[a-z_][a-z0-9_.-]*[$]?$")
@@ -233,14 +271,52 @@ class ScriptBody(StrictBody):
         )
 
 
+class SelectorBody(StrictBody):
+    """What the servers have to be like that a task runs on."""
+
+    environment: Word | None = None
+    tags: Annotated[dict[Word, Word], Field(max_length=50)] = {}
+    name: Name | None = None
+    or_: Annotated[None, not_yet("or in a selector is"), Field(alias="or")] = None
+    not_: Annotated[None, not_yet("not in a selector is"), Field(alias="not")] = None
+
+    def selector(self) -> Selector:
+        """Return what was sent. Raises Invalid."""
+        if not (self.environment or self.tags or self.name):
+            raise Invalid(
+                "targets.selector", "it names none of environment, tags and name"
+            )
+        return Selector(environment=self.environment, tags=self.tags, name=self.name)
+
+
 class TargetsBody(StrictBody):
     """Where a task runs."""
 
-    server_ids: Annotated[
-        list[ServerId],
-        Field(min_length=1, max_length=100),
-        AfterValidator(_one_for_now),
-    ]
+    server_ids: (
+        Annotated[
+            list[ServerId],
+            Field(min_length=1, max_length=MAX_SERVER_IDS),
+            AfterValidator(_each_once),
+        ]
+        | None
+    ) = None
+    selector: SelectorBody | None = None
+    pick: Annotated[Pick | int, PlainValidator(_pick)] = Pick.ALL
+
+    def targets(self) -> Targets:
+        """Return what was sent. Raises Invalid."""
+        if self.server_ids and self.selector:
+            raise Invalid(
+                "targets.selector",
+                "server_ids or a selector, not both; in a PATCH set the other to null",
+            )
+        if self.server_ids is None and self.selector is None:
+            raise Invalid("targets", "it needs server_ids or a selector")
+        return Targets(
+            server_ids=tuple(self.server_ids or ()),
+            selector=self.selector.selector() if self.selector else None,
+            pick=self.pick,
+        )
 
 
 class RetryBody(StrictBody):
@@ -277,6 +353,24 @@ class RetryBody(StrictBody):
         )
 
 
+class RolloutBody(StrictBody):
+    """In which steps a run goes over several servers."""
+
+    max_parallel: SomeShare | None = None
+    batches: bool = False
+    canary: SomeShare | None = None
+    max_failures: AnyShare | None = None
+    success_threshold: SomeShare | None = None
+
+    def rollout(self) -> Rollout:
+        """Return what was sent. Raises Invalid."""
+        if self.batches and self.max_parallel is None:
+            raise Invalid(
+                "rollout.batches", "a batch has max_parallel servers: say how many"
+            )
+        return Rollout(**dict(self))
+
+
 class TaskBody(StrictBody):
     """A task, but for what it does."""
 
@@ -288,7 +382,9 @@ class TaskBody(StrictBody):
     lost_after_s: Annotated[int, Field(ge=300, le=30 * DAY_S)] = LOST_AFTER_S
     output_cap_bytes: Annotated[int, Field(ge=2**16, le=2**27)] = OUTPUT_CAP_BYTES
     retry: RetryBody = RetryBody()
-    overlap: Literal["skip", "allow"] = "skip"
+    rollout: RolloutBody = RolloutBody()
+    overlap: Literal["skip", "queue", "replace", "allow"] = "skip"
+    overlap_limit: Annotated[int, Field(ge=1, le=100)] = 1
     start_deadline_s: Annotated[int, Field(ge=1, le=7 * DAY_S)] = 3600
     catch_up: Literal["one", "all", "none"] = "one"
     catch_up_limit: Annotated[int, Field(ge=1, le=100)] = CATCH_UP_LIMIT
@@ -299,16 +395,18 @@ class TaskBody(StrictBody):
             name=self.name,
             kind=kind,
             spec=spec,
-            targets=Targets(server_ids=tuple(self.targets.server_ids)),
+            targets=self.targets.targets(),
             schedule=self.schedule.schedule() if self.schedule else None,
             timeout_s=self.timeout_s,
             kill_grace_s=self.kill_grace_s,
             overlap=Overlap(self.overlap),
+            overlap_limit=self.overlap_limit,
             start_deadline_s=self.start_deadline_s,
             catch_up=CatchUp(self.catch_up),
             catch_up_limit=self.catch_up_limit,
             enabled=self.enabled,
             retry=self.retry.retry(),
+            rollout=self.rollout.rollout(),
             lost_after_s=self.lost_after_s,
             output_cap_bytes=self.output_cap_bytes,
         )
@@ -374,8 +472,9 @@ def task_definition(
 
 
 class RunBody(StrictBody):
-    """A run by hand."""
+    """A run by hand, on other servers than the task's if it says so."""
 
+    targets: TargetsBody | None = None
     parameters: Annotated[dict[str, str], Field(max_length=0)] = {}
 
 

@@ -79,6 +79,6 @@ def listed(
         items.append(shown)
     token = None
     if last is not None:
-        text = json.dumps([query, last])
+        text = json.dumps([query, str(last)])
         token = base64.urlsafe_b64encode(text.encode()).decode()
     return {"items": items, "next_token": token}

@@ -12,7 +12,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from cronhop.domain.run import Stream
 
 from .request import Limit, Token, after, caller, listed
-from .views import answer, execution_view, output_view, run_view
+from .views import answer, execution_view, output_view, run_view, whole_run_view
 from .wiring import now, services
 
 EXECUTIONS_SHOWN = 100  # with a run; all of them are a list of their own
@@ -37,8 +37,10 @@ def listing(
 @router.get("/v1/runs/<run_id>")
 def get(run_id: str) -> Response[str]:
     run = services().runs.get(run_id)
-    page = services().runs.executions(run_id, limit=EXECUTIONS_SHOWN, after=None)
-    return answer(run_view(run, page.items))
+    page = services().runs.executions(run, limit=EXECUTIONS_SHOWN, after=None)
+    targets = services().runs.targets(run, limit=EXECUTIONS_SHOWN)
+    counts = services().runs.counts(run, page.items)
+    return answer(whole_run_view(run, targets, counts, page.items))
 
 
 @router.post("/v1/runs/<run_id>/cancel")
@@ -47,15 +49,21 @@ def cancel(run_id: str) -> Response[str]:
     return answer(run_view(run), HTTPStatus.ACCEPTED)
 
 
+@router.post("/v1/runs/<run_id>/retry")
+def retry(run_id: str) -> Response[str]:
+    run = services().runs.retry(run_id, by=caller(router), now=now())
+    return answer(run_view(run), HTTPStatus.ACCEPTED)
+
+
 @router.get("/v1/runs/<run_id>/executions")
 def executions(
     run_id: str, limit: Limit = 50, next_token: Token = None
 ) -> Response[str]:
     query = f"executions of {run_id}"
-    page = services().runs.executions(
-        run_id, limit=limit, after=after(next_token, query)
-    )
-    return answer(listed(page, execution_view, "server_id", query))
+    run = services().runs.get(run_id)
+    page = services().runs.executions(run, limit=limit, after=after(next_token, query))
+    key = "position" if run.fleet else "server_id"
+    return answer(listed(page, execution_view, key, query))
 
 
 @router.get("/v1/runs/<run_id>/executions/<server_id>")

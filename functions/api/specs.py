@@ -21,7 +21,7 @@ class StrictBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-def _not_yet(what: str) -> BeforeValidator:
+def not_yet(what: str) -> BeforeValidator:
     """Return a validator of a field that is not there yet: only null passes."""
 
     def refuse(value: object) -> None:
@@ -42,7 +42,7 @@ class FileTransferBody(StrictBody):
     mode: str | None = None
     owner: str | None = None
     root: str | None = None
-    resume: Annotated[None, _not_yet("going on with a cut transfer is")] = None
+    resume: Annotated[None, not_yet("going on with a cut transfer is")] = None
 
     def spec(self) -> FileTransfer:
         """Return what was sent."""
@@ -65,7 +65,7 @@ class ProbeBody(StrictBody):
 
     tcp_port: int
     wait_s: int = 30
-    http: Annotated[None, _not_yet("probes by HTTP are")] = None
+    http: Annotated[None, not_yet("probes by HTTP are")] = None
 
 
 class ServiceControlBody(StrictBody):
@@ -77,7 +77,7 @@ class ServiceControlBody(StrictBody):
     probe: ProbeBody | None = None
     journal_lines: int = 20
     run_as: str | None = "root"
-    init: Annotated[None, _not_yet("services of SysV and others than systemd are")] = (
+    init: Annotated[None, not_yet("services of SysV and others than systemd are")] = (
         None
     )
 

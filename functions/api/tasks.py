@@ -66,7 +66,10 @@ def delete(task_id: str, if_match: IfMatch = None) -> Response[str]:
 
 @router.post("/v1/tasks/<task_id>/run")
 def run(task_id: str, body: Annotated[RunBody | None, Body()] = None) -> Response[str]:
-    started = services().tasks.run(task_id, by=caller(router), now=now())
+    targets = body.targets.targets() if body and body.targets else None
+    started = services().tasks.run(
+        task_id, by=caller(router), now=now(), targets=targets
+    )
     return answer(run_view(started), HTTPStatus.ACCEPTED)
 
 

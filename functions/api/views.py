@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import codecs
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -17,7 +16,7 @@ from aws_lambda_powertools.event_handler import Response, content_types
 from cronhop.domain.calendar import Calendar
 from cronhop.domain.credential import Credential
 from cronhop.domain.hold import Hold
-from cronhop.domain.run import Attempt, Execution, Run, StreamRecord
+from cronhop.domain.run import Attempt, Execution, Run, State, StreamRecord
 from cronhop.domain.server import Server
 from cronhop.domain.task import Task
 from cronhop.services.runs import OutputPage
@@ -163,12 +162,13 @@ def why_view(asked: Answer) -> dict[str, Any]:
     }
 
 
-def run_view(run: Run, executions: Sequence[Execution] | None = None) -> dict[str, Any]:
-    """Return a run, with its executions where they were asked for."""
+def run_view(run: Run) -> dict[str, Any]:
+    """Return a run."""
     view: dict[str, Any] = {
         "run_id": run.run_id,
         "task_id": run.task_id,
         "trigger": run.trigger.value,
+        "retry_of": run.retry_of,
         "slot": instant(run.slot),
         "state": run.state.value,
         "reason": run.reason,
@@ -177,7 +177,7 @@ def run_view(run: Run, executions: Sequence[Execution] | None = None) -> dict[st
         "created_at": instant(run.created_at),
         "started_at": instant(run.started_at),
         "finished_at": instant(run.finished_at),
-        "targets": list(run.targets),
+        "target_count": run.target_count,
         "cancel": {"by": run.cancel_by, "at": instant(run.cancel_at)}
         if run.cancel_by
         else None,
@@ -188,10 +188,22 @@ def run_view(run: Run, executions: Sequence[Execution] | None = None) -> dict[st
             "to": instant(run.missed_to),
             "at_least": run.missed_count,
         }
-    if executions is not None:
-        view["counts"] = dict(Counter(one.state.value for one in executions))
-        view["executions"] = [execution_view(one) for one in executions]
     return view
+
+
+def whole_run_view(
+    run: Run,
+    targets: Sequence[str],
+    counts: Mapping[State, int],
+    executions: Sequence[Execution],
+) -> dict[str, Any]:
+    """Return a run with the servers and the executions that are shown with it."""
+    return {
+        **run_view(run),
+        "targets": list(targets),
+        "counts": {state.value: number for state, number in counts.items()},
+        "executions": [execution_view(one) for one in executions],
+    }
 
 
 def execution_view(
@@ -200,6 +212,7 @@ def execution_view(
     """Return an execution, with its earlier attempts where they were asked for."""
     view: dict[str, Any] = {
         "server_id": execution.server_id,
+        "position": execution.position,
         **_attempt_view(execution),
         "due_at": instant(execution.due_at),
     }

@@ -189,11 +189,11 @@ def prepare(count: int) -> None:
 def row() -> dict:
     """Return a task's row, as the store writes it."""
     from cronhop.domain.schedule import CronSchedule
+    from cronhop.domain.targets import Targets
     from cronhop.domain.task import (
         CatchUp,
         Overlap,
         Script,
-        Targets,
         TaskDefinition,
         TaskKind,
     )

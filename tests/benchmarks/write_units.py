@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from cronhop.domain.message import MessageKind
+from cronhop.domain.rollout import Rollout
 from cronhop.domain.task import Overlap
 from cronhop.store import connection, runs
 from local.ministack import Ministack
@@ -20,6 +21,7 @@ from tests.sshd import Sshd, free_port
 from tests.world import REGION, World
 
 GOAL = 20  # with overlap policy; 16 without, both without output
+FLEET = 20
 
 
 class MeasuredWorld(World):
@@ -98,6 +100,21 @@ def measure(world, sshd):
         )
         print(f"  {shape}: {total:g} ({parts})")
         world.tasks.delete(task.task_id, version=None, now=world.clock())
+
+    measure_fleet(world, sshd)
+
+
+def measure_fleet(world, sshd):
+    """Let a run go over several servers, and print what each of them cost."""
+    crowd = [world.add_server(sshd) for _ in range(FLEET)]
+    task = world.add_task(*crowd, rollout=Rollout(max_parallel=FLEET // 2))
+    run = world.tasks.run(task.task_id, by="bench", now=world.clock())
+    world.units.clear()
+    while messages := world.messages():
+        world.deliver([message for message, _ in messages])
+    assert runs.get(run.run_id).state.is_terminal
+    total = sum(world.units.values())
+    print(f"  on {FLEET} servers, no output: {total / FLEET:.1f} for each")
 
 
 if __name__ == "__main__":

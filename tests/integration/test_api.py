@@ -563,11 +563,35 @@ def test_task_life(api, server):
         ({"targets": {"server_ids": ["nope"]}}, "targets.server_ids.0"),
         ({"targets": {"server_ids": ["name#web-1"]}}, "targets.server_ids.0"),
         ({"targets": {"server_ids": [""]}}, "targets.server_ids.0"),
-        ({"targets": {"server_ids": ["a", "b"]}}, "targets.server_ids"),
+        ({"targets": {"server_ids": ["a", "a"]}}, "targets.server_ids"),
+        (
+            {"targets": {"server_ids": [f"{n}" for n in range(91)]}},
+            "targets.server_ids",
+        ),
         ({"spec": {"command": "🙂" * 16385}}, "spec.command"),
         ({"schedule": "* * * * *"}, "schedule"),
         ({"task_id": "x"}, "task_id"),
-        ({"targets": {"selector": {}}}, "targets.server_ids"),
+        ({"targets": {"selector": {}}}, "targets.selector"),
+        (
+            {"targets": {"selector": {"tags": {"a": 1}}, "server_ids": None}},
+            "targets.selector.tags.a",
+        ),
+        (
+            {"targets": {"selector": {"or": [{"name": "a"}]}, "server_ids": None}},
+            "targets.selector.or",
+        ),
+        (
+            {"targets": {"selector": {"not": {"name": "a"}}, "server_ids": None}},
+            "targets.selector.not",
+        ),
+        (
+            {"targets": {"selector": {"regex": "a"}, "server_ids": None}},
+            "targets.selector.regex",
+        ),
+        ({"targets": {"server_ids": None}}, "targets"),
+        ({"targets": {"server_ids": ["x"], "pick": 0}}, "targets.pick"),
+        ({"targets": {"server_ids": ["x"], "pick": "some"}}, "targets.pick"),
+        ({"targets": {"server_ids": ["x"], "pick": True}}, "targets.pick"),
         ({"schedule": {"cron": "0 0 31 2 *"}}, "schedule.cron"),
         ({"schedule": {"cron": "0 0 0 31 2 *"}}, "schedule.cron"),
         ({"schedule": {"cron": "*/5 * * * * *"}}, "schedule.cron"),
@@ -579,7 +603,9 @@ def test_task_life(api, server):
         ),
         ({"timeout_s": 0}, "timeout_s"),
         ({"timeout_s": "60"}, "timeout_s"),
-        ({"overlap": "queue"}, "overlap"),
+        ({"overlap": "wait"}, "overlap"),
+        ({"overlap": "queue", "overlap_limit": 0}, "overlap_limit"),
+        ({"overlap": "queue", "overlap_limit": 101}, "overlap_limit"),
         ({"kind": "sysv"}, "kind"),
         ({"kind": "file_transfer", "spec": {"path": "x"}}, "spec.direction"),
     ],
@@ -593,10 +619,144 @@ def test_bad_task_is_refused(api, server, change, field):
 
     task = api("POST", "/v1/tasks", task_body(server)).body
     answer = api("PATCH", f"/v1/tasks/{task['task_id']}", change)
-    if field != "targets.server_ids" or change != {"targets": {"selector": {}}}:
-        assert answer.status == 400
-        assert field in fields(answer), answer.body
+    assert answer.status == 400
+    assert field in fields(answer), answer.body
     assert api("GET", f"/v1/tasks/{task['task_id']}").body == task
+
+
+@pytest.mark.parametrize(
+    ("rollout", "field"),
+    [
+        ({"max_parallel": 0}, "rollout.max_parallel"),
+        ({"max_parallel": "0%"}, "rollout.max_parallel"),
+        ({"max_parallel": "101%"}, "rollout.max_parallel"),
+        ({"max_parallel": "25"}, "rollout.max_parallel"),
+        ({"max_parallel": 2.5}, "rollout.max_parallel"),
+        ({"max_parallel": True}, "rollout.max_parallel"),
+        ({"max_parallel": 5001}, "rollout.max_parallel"),
+        ({"canary": -1}, "rollout.canary"),
+        ({"max_failures": "1 %"}, "rollout.max_failures"),
+        ({"success_threshold": []}, "rollout.success_threshold"),
+        ({"batches": True}, "rollout.batches"),
+        ({"batches": 1, "max_parallel": 1}, "rollout.batches"),
+        ({"speed": 1}, "rollout.speed"),
+        (5, "rollout"),
+    ],
+)
+def test_bad_rollout_is_refused(api, server, rollout, field):
+    """The error names the field, and nothing is kept."""
+    answer = api("POST", "/v1/tasks", task_body(server, rollout=rollout))
+
+    assert (answer.status, fields(answer)) == (400, [field])
+    assert api("GET", "/v1/tasks").body["items"] == []
+
+
+def test_rollout_is_kept_and_patched(api, server):
+    """As it was sent; what a patch leaves out stays."""
+    rollout = {"max_parallel": "25%", "batches": True, "canary": 1, "max_failures": 0}
+    made = api("POST", "/v1/tasks", task_body(server, rollout=rollout)).body
+    assert made["rollout"] == {**rollout, "success_threshold": None}
+
+    change = {"rollout": {"max_parallel": None, "batches": False}}
+    patched = api("PATCH", f"/v1/tasks/{made['task_id']}", change)
+
+    assert patched.body["rollout"]["max_parallel"] is None
+    assert patched.body["rollout"]["canary"] == 1
+
+
+@pytest.fixture
+def fleet(api, credential):
+    """Six servers that nobody visits."""
+    return [
+        api("POST", "/v1/servers", server_body(name=f"fleet-{number}")).body
+        for number in range(6)
+    ]
+
+
+def ids_of(servers):
+    return [server["server_id"] for server in servers]
+
+
+def test_run_on_several_servers_is_shown(api, fleet, world):
+    """Targets, counts and every execution, those not started as well, by pages."""
+    ids = ids_of(reversed(fleet))
+    body = task_body(fleet[0], targets={"server_ids": ids}, rollout={"max_parallel": 2})
+    task = api("POST", "/v1/tasks", body).body
+    run_id = api("POST", f"/v1/tasks/{task['task_id']}/run").body["run_id"]
+    world.clock.now = wiring.now()
+    world.deliver()
+    start, _ = [message for message, _ in world.messages()]
+    assert start.server_id == ids[0]
+    executions.ask_cancel(run_id, ids[0], by="ada", now=world.clock(), position=0)
+
+    run = api("GET", f"/v1/runs/{run_id}").body
+    assert (run["targets"], run["target_count"]) == (ids, 6)
+    assert run["counts"] == {"running": 2, "pending": 4}
+    listed, token = [], ""
+    while token is not None:
+        page = api(
+            "GET",
+            f"/v1/runs/{run_id}/executions",
+            query=f"limit=4&next_token={token}" if token else "limit=4",
+        ).body
+        listed += page["items"]
+        token = page["next_token"]
+    assert listed == run["executions"]
+    assert [(one["server_id"], one["position"]) for one in listed] == [
+        (server_id, position) for position, server_id in enumerate(ids)
+    ]
+    assert [(one["state"], one["reason"], one["attempt"]) for one in listed[1:]] == [
+        ("pending", "about to be started", 0),
+        *[("pending", "its turn has not come", 0)] * 4,
+    ]
+    assert api("GET", "/v1/runs").body["items"][0]["target_count"] == 6
+
+
+def test_run_now_and_retry_elsewhere(api, fleet, server, world):
+    """Targets of a run by hand are checked; what failed can be tried again."""
+    task = api("POST", "/v1/tasks", task_body(server)).body
+    path = f"/v1/tasks/{task['task_id']}/run"
+    for targets, field in [
+        ({"server_ids": ["nope"]}, "targets.server_ids.0"),
+        ({"selector": {}}, "targets.selector"),
+        ({}, "targets"),
+        ({"server_ids": ids_of(fleet), "where": 1}, "targets.where"),
+    ]:
+        refused = api("POST", path, {"targets": targets})
+        assert (refused.status, fields(refused)) == (400, [field])
+    assert api("GET", "/v1/runs").body["items"] == []
+
+    run = api("POST", path, {"targets": {"server_ids": ids_of(fleet)}}).body
+    early = api("POST", f"/v1/runs/{run['run_id']}/retry")
+    assert (early.status, early.body["detail"]) == (409, "the run is not over: pending")
+    world.clock.now = wiring.now()
+    world.deliver()
+    api("POST", f"/v1/runs/{run['run_id']}/cancel")
+    while messages := world.messages():
+        world.deliver([message for message, _ in messages])
+    again = api("POST", f"/v1/runs/{run['run_id']}/retry")
+
+    assert again.status == 202
+    assert again.body["retry_of"] == run["run_id"]
+    assert (again.body["trigger"], again.body["created_by"]) == ("retry", "ada")
+    world.clock.now = wiring.now()
+    world.deliver()
+    shown = api("GET", f"/v1/runs/{again.body['run_id']}").body
+    assert shown["targets"] == ids_of(fleet)
+
+
+def test_too_many_targets_change_at_once(api, fleet, world):
+    """What would not fit in a transaction is refused, with a way out."""
+    known = [world.add_server().server_id for _ in range(92)]
+    body = task_body(fleet[0], targets={"server_ids": known[:90]})
+    task = api("POST", "/v1/tasks", body).body
+    other = {"targets": {"server_ids": ids_of(fleet) + known[90:]}}
+
+    answer = api("PATCH", f"/v1/tasks/{task['task_id']}", other)
+
+    assert (answer.status, fields(answer)) == (400, ["targets.server_ids"])
+    fewer = {"targets": {"server_ids": known[85:]}}
+    assert api("PATCH", f"/v1/tasks/{task['task_id']}", fewer).status == 200
 
 
 def test_run_now_is_on_record_at_once(api, server, world):
@@ -634,7 +794,7 @@ def test_run_now_survives_a_queue_that_is_away(api, server, world, monkeypatch):
 def test_lists_go_on_where_they_stopped(api, credential):
     """Pages hold everything once, and a cursor of another list is refused."""
     for number in range(5):
-        api("POST", "/v1/servers", server_body(name=f"web-{number}"))
+        api("POST", "/v1/servers", server_body(name=f"fleet-{number}"))
 
     first = api("GET", "/v1/servers", query="limit=2").body
     api("POST", "/v1/servers", server_body(name="web-9"))
@@ -916,7 +1076,7 @@ def test_cancel_of_a_run_under_way_is_on_record(api, server, world):
 
 
 @pytest.mark.parametrize(
-    "what", ["cancel", "executions/01J00000000000000000000000/poll"]
+    "what", ["cancel", "retry", "executions/01J00000000000000000000000/poll"]
 )
 def test_unknown_run_is_404(api, world, what):
     """There is nothing to cancel or to look at."""

@@ -7,9 +7,7 @@ shown elsewhere, on a real sshd.
 """
 
 import os
-from dataclasses import dataclass, replace
-from datetime import timedelta
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -27,118 +25,13 @@ from moto import mock_aws
 from cronhop.domain.retry import Retry
 from cronhop.domain.run import State
 from cronhop.domain.task import Overlap
-from cronhop.errors import Conflict, Unreachable
-from cronhop.ssh import runner
-from cronhop.ssh.connections import Connections
-from cronhop.ssh.runner import Cleaned, RemoteState, Report
+from cronhop.errors import Conflict
 from cronhop.store import executions, servers
+from tests.host import TIMEOUT_S, Host
 from tests.world import REGION, THOROUGH, Killed, World
 
-TIMEOUT_S, GRACE_S, LOST_AFTER_S = 900, 10, 3600
+GRACE_S, LOST_AFTER_S = 10, 3600
 RETRY = Retry(max_attempts=3, interval_s=20, backoff=3.0)
-
-
-@dataclass
-class Command:
-    """What the host knows of one attempt: the oracle."""
-
-    started_at: object
-    starts: int = 0
-    code: int | None = None
-    how: str = "running"  # exited, timeout, cancelled, lost, forbidden
-    ended_at: object = None
-
-
-class Host:
-    """A model of a server with runner.sh on it."""
-
-    def __init__(self, world):
-        self.world = world
-        self.is_up = True
-        self.commands = {}
-        self.was_away_s = 0.0
-
-    def visit(self):
-        self.world.deathtrap.step()
-        if not self.is_up:
-            raise Unreachable("connection refused")
-        now = self.world.clock()
-        for command in self.commands.values():
-            limit = command.started_at + timedelta(seconds=TIMEOUT_S)
-            if command.how == "running" and now >= limit:
-                command.how, command.code, command.ended_at = "timeout", 143, limit
-
-    def report(self, key, *, here=False):
-        command = self.commands.get(key)
-        now = self.world.clock()
-        state, reason = RemoteState.EXITED, None
-        if command is None or command.how == "forbidden":
-            state = RemoteState.ABSENT
-        elif command.how == "running":
-            state = RemoteState.RUNNING
-        elif command.how == "lost":
-            state, reason = RemoteState.LOST, "host rebooted"
-        has_ended = state is RemoteState.EXITED
-        self.world.deathtrap.step()
-        return Report(
-            state=state,
-            started_here=here,
-            exit_code=command.code if has_ended else None,
-            timed_out=has_ended and command.how == "timeout",
-            cancelled=has_ended and command.how == "cancelled",
-            duration_s=(command.ended_at - command.started_at).total_seconds()
-            if has_ended
-            else None,
-            age_s=(now - command.started_at).total_seconds() if command else None,
-            stdout_bytes=0,
-            stderr_bytes=0,
-            stdout_head=b"",
-            stderr_head=b"",
-            reason=reason,
-            escaped=0,
-            stdout_kept=(),
-            stderr_kept=(),
-            stdout_cut=False,
-            stderr_cut=False,
-        )
-
-    # The verbs of cronhop.ssh.runner
-
-    def start(self, connection, job, **_):
-        self.visit()
-        here = job.key not in self.commands
-        if here:
-            self.commands[job.key] = Command(started_at=self.world.clock(), starts=1)
-        return self.report(job.key, here=here)
-
-    def attach(self, connection, key, **_):
-        self.visit()
-        return self.report(key)
-
-    def forbid(self, connection, key, **_):
-        self.visit()
-        self.commands.setdefault(
-            key, Command(started_at=self.world.clock(), how="forbidden")
-        )
-        return self.report(key)
-
-    def cancel(self, connection, key, **_):
-        self.visit()
-        command = self.commands.get(key)
-        if command is None:
-            return self.forbid(connection, key)
-        if command.how == "running":
-            command.how, command.code = "cancelled", 143
-            command.ended_at = self.world.clock()
-        return self.report(key)
-
-    def clean(self, connection, key):
-        self.visit()
-        return Cleaned(done=True, old=())
-
-    @property
-    def running(self):
-        return [one for one in self.commands.values() if one.how == "running"]
 
 
 class Executions(RuleBasedStateMachine):
@@ -155,18 +48,11 @@ class Executions(RuleBasedStateMachine):
         environ = dict(os.environ)
         self.world = World(environ)
         self.host = Host(self.world)
-        for verb in ("start", "attach", "forbid", "cancel", "clean"):
-            self.patch.setattr(runner, verb, getattr(self.host, verb))
-        self.patch.setattr(Connections, "to", self.connect)
+        self.host.install(self.patch)
         self.pending = []
         self.ended = {}
         self.asked = set()
         self.was_down = self.was_rebooted = False
-
-    def connect(self, *args, **kwargs):
-        if not self.host.is_up:
-            raise Unreachable("connection refused")
-        return SimpleNamespace()
 
     def teardown(self):
         try:

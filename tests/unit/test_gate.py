@@ -10,11 +10,11 @@ from cronhop.domain.gate import refusal
 from cronhop.domain.hold import Hold
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import CronSchedule
+from cronhop.domain.targets import Targets
 from cronhop.domain.task import (
     CatchUp,
     Overlap,
     Script,
-    Targets,
     Task,
     TaskDefinition,
     TaskKind,

@@ -336,7 +336,11 @@ def test_who_changes_servers() -> None:
         for role in ROLES
     }
 
-    assert given["ExecutorRole"] == {"dynamodb:GetItem", "dynamodb:UpdateItem"}
+    assert given["ExecutorRole"] == {
+        "dynamodb:BatchGetItem",
+        "dynamodb:GetItem",
+        "dynamodb:UpdateItem",
+    }
     assert given["DispatcherRole"] == set()
     assert "dynamodb:PutItem" in given["ApiRole"]
 

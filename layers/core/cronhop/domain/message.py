@@ -32,7 +32,9 @@ class Message:
 
     | field     | meaning                                                    |
     |-----------|------------------------------------------------------------|
-    | server_id | which execution of the run, for `poll`                     |
+    | server_id | which execution of the run; always for `poll`              |
+    | position  | the server's among several targets, for `start`, `cancel`; |
+    |           | without a server: from where to go on                      |
     | group     | the task: the queue serves groups fairly                   |
     | hops      | how many messages in a chain led to this one               |
     | live      | somebody reads the output just now: look, and do not wait  |
@@ -42,6 +44,7 @@ class Message:
     run_id: str
     group: str
     server_id: str | None = None
+    position: int | None = None
     hops: int = 0
     live: bool = False
 
@@ -61,6 +64,7 @@ class Message:
                 run_id=body["run_id"],
                 group=body["group"],
                 server_id=body.get("server_id"),
+                position=int(body["position"]) if "position" in body else None,
                 hops=int(body.get("hops", 0)),
                 live=body.get("live") is True,
             )
@@ -68,8 +72,11 @@ class Message:
             raise Invalid("", "this is no message of ours") from exc
         if not _is_id(message.run_id):
             raise Invalid("run_id", "not an id")
-        if message.kind is MessageKind.POLL and not _is_id(message.server_id):
+        needs_server = message.kind is MessageKind.POLL or message.server_id is not None
+        if needs_server and not _is_id(message.server_id):
             raise Invalid("server_id", "not an id")
+        if message.position is not None and message.position < 0:
+            raise Invalid("position", "not a position")
         return message
 
 

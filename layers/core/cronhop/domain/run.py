@@ -41,6 +41,7 @@ class Trigger(StrEnum):
 
     SCHEDULE = "schedule"  #: a slot of the task's schedule
     MANUAL = "manual"  #: somebody, by hand
+    RETRY = "retry"  #: somebody, for what another run did not complete
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,12 @@ class Run:
     | slot             | the instant it is due; None for a run by hand         |
     | schedule_version | of the task when the slot was sent                    |
     | task_version     | which spec it runs; set by the gate                   |
-    | targets          | ids of its servers; set by the gate                   |
+    | retry_of         | the run whose targets it tries again, of those that   |
+    |                  | did not complete                                      |
+    | has_own_targets  | it was given other targets than its task's            |
+    | targets          | id of its server, if it is one; set by the gate       |
+    | target_count     | how many servers it runs on; set by the gate          |
+    | fleet            | names the items that list them, if they are several   |
     | check_at         | when the tick looks after it: while it is open, and   |
     |                  | until the alarm of its end has been raised            |
     | missed_to        | the last slot of a range of missed ones, from `slot`  |
@@ -73,6 +79,10 @@ class Run:
     check_at: datetime | None = None
     task_version: int | None = None
     targets: tuple[str, ...] = ()
+    retry_of: str | None = None
+    has_own_targets: bool = False
+    target_count: int = 0
+    fleet: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     missed_to: datetime | None = None
@@ -135,7 +145,9 @@ class Execution:
     | field       | meaning                                                   |
     |-------------|-----------------------------------------------------------|
     | attempt     | number of the start of the command, from 1                |
-    | due_at      | when a further attempt is due; None for the first         |
+    | due_at      | when a further attempt is due; of the first one None, or  |
+    |             | in a run on several servers when its turn came            |
+    | position    | among the targets of a run on several servers, from 0     |
     | cancel_by   | who wants it to end, None if nobody does                  |
     | owner       | token of the message that holds the lease                 |
     | lease_until | until when only the owner may touch the host              |
@@ -160,6 +172,7 @@ class Execution:
     first_visit: str | None
     polls: int
     due_at: datetime | None = None
+    position: int | None = None
     first_at: datetime | None = None
     held_since: datetime | None = None
     secret_ids: Mapping[str, str] | None = None

@@ -61,6 +61,17 @@ class ServerDefinition:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What a selector looks at of a server."""
+
+    server_id: str
+    name: str
+    environment: str | None
+    tags: Mapping[str, str]
+    status: ServerStatus
+
+
+@dataclass(frozen=True, kw_only=True)
 class Server(ServerDefinition):
     """An SSH host as it is on record.
 

@@ -11,9 +11,11 @@ from typing import Any
 from cronhop.domain import schedule as schedules
 from cronhop.domain.hold import Hold
 from cronhop.domain.retry import RETRIED, Retry
+from cronhop.domain.rollout import Rollout
 from cronhop.domain.run import State
 from cronhop.domain.schedule import Schedule
 from cronhop.domain.service import ServiceControl
+from cronhop.domain.targets import Targets
 from cronhop.domain.transfer import FileTransfer
 
 OUTPUT_CAP_BYTES = 10 * 1024 * 1024  # kept of each stream, unless the task says else
@@ -33,6 +35,8 @@ class Overlap(StrEnum):
     """What happens to a slot while an earlier run of the task is under way."""
 
     SKIP = "skip"  #: it is recorded as skipped
+    QUEUE = "queue"  #: it waits for its turn, as many as the task says
+    REPLACE = "replace"  #: the other is cancelled, then it runs
     ALLOW = "allow"  #: it runs beside the other
 
 
@@ -72,21 +76,16 @@ Spec = Script | FileTransfer | ServiceControl
 
 
 @dataclass(frozen=True, kw_only=True)
-class Targets:
-    """The servers of a task, by id."""
-
-    server_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class TaskDefinition:
     """What a user says of a task.
 
     | field            | meaning                                               |
     |------------------|-------------------------------------------------------|
     | schedule         | None: by hand only                                    |
+    | rollout          | in which steps a run goes over several servers        |
     | timeout_s        | how long the command may run                          |
     | kill_grace_s     | between TERM and KILL at the timeout                  |
+    | overlap_limit    | how many may wait where they are queued               |
     | start_deadline_s | how late it may still start                           |
     | catch_up_limit   | how many slots of an outage `catch_up` all starts     |
     | lost_after_s     | how long nothing may be heard of the command          |
@@ -107,6 +106,8 @@ class TaskDefinition:
     enabled: bool
     retry: Retry = field(default_factory=Retry)
     catch_up_limit: int = CATCH_UP_LIMIT
+    rollout: Rollout = field(default_factory=Rollout)
+    overlap_limit: int = 1
     lost_after_s: int = LOST_AFTER_S
     output_cap_bytes: int = OUTPUT_CAP_BYTES
 
@@ -118,6 +119,7 @@ class TaskDefinition:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values, as the API shows and the store keeps it."""
         plain = {name: _plain(value) for name, value in asdict(self).items()}
+        plain["targets"] = self.targets.to_dict()
         if self.schedule:
             plain["schedule"] = schedules.to_dict(self.schedule)
         return plain
@@ -131,7 +133,7 @@ class TaskDefinition:
             name=plain["name"],
             kind=TaskKind(plain["kind"]),
             spec=_spec(TaskKind(plain["kind"]), plain["spec"]),
-            targets=Targets(server_ids=tuple(plain["targets"]["server_ids"])),
+            targets=Targets.from_dict(plain["targets"]),
             schedule=schedules.from_dict(schedule) if schedule else None,
             timeout_s=plain["timeout_s"],
             kill_grace_s=plain["kill_grace_s"],
@@ -144,6 +146,8 @@ class TaskDefinition:
                 | {"on": tuple(State(state) for state in retry.get("on", RETRIED))}
             ),
             catch_up_limit=plain.get("catch_up_limit", CATCH_UP_LIMIT),
+            overlap_limit=plain.get("overlap_limit", 1),
+            rollout=Rollout(**plain.get("rollout", {})),
             lost_after_s=plain.get("lost_after_s", LOST_AFTER_S),
             output_cap_bytes=plain.get("output_cap_bytes", OUTPUT_CAP_BYTES),
         )
@@ -158,7 +162,9 @@ class Task:
     | version          | counts the changes of users                            |
     | schedule_version | counts the changes of schedule and enabled             |
     | next_run         | the dispatcher's cursor: the first slot not yet sent   |
+    | last_target      | the server that a round-robin took last                |
     | active_run       | the run that holds the task where runs may not overlap |
+    | waiting          | runs that wait for their turn, oldest first            |
     | invalid          | why its schedule is parked, None if it is not          |
     | pause            | what holds back its slots, None if nothing does        |
     """
@@ -173,6 +179,8 @@ class Task:
     created_by: str
     created_at: datetime
     updated_at: datetime
+    last_target: str | None = None
+    waiting: tuple[str, ...] = ()
     pause: Hold | None = None
 
     @property

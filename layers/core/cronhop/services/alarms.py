@@ -6,15 +6,17 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from cronhop.aws.topic import Topic
+from cronhop.domain.rollout import FAILURES
 from cronhop.domain.run import Run
 from cronhop.domain.server import Server
 from cronhop.domain.task import TaskDefinition
 from cronhop.observe import log
-from cronhop.store import runs, servers, tasks
+from cronhop.store import fleets, runs, servers, tasks
 
 AGAIN = timedelta(minutes=2)  # should whoever raises an alarm die of it
 SELDOM = timedelta(hours=6)
 GIVE_UP_AFTER = timedelta(days=7)
+SERVERS_TOLD = 10  # of many
 
 
 class Alarms:
@@ -98,11 +100,24 @@ def _words(run: Run) -> tuple[str, str]:
         lines.append(
             f"missed:   at least {run.missed_count}, to {_instant(run.missed_to)}"
         )
-    for server_id in run.targets[:10]:
+    for server_id in _servers(run):
         server = servers.get(server_id)
         lines.append(f"server:   {server.name if server else 'deleted'} ({server_id})")
     text = "\n".join(_printable(line) for line in lines)
     return f"cronhop: {run.state.value}: {name}", f"{text}\n"
+
+
+def _servers(run: Run) -> list[str]:
+    """Return ids of up to ten servers: where it failed, if it is on several."""
+    if run.fleet is None:
+        return list(run.targets)
+    ended = fleets.progress(run).ended
+    failed = sorted(one for state in FAILURES for one in ended.get(state, ()))
+    return [
+        server_id
+        for position in failed[:SERVERS_TOLD]
+        for server_id in fleets.targets(run, position, position + 1)
+    ]
 
 
 def _printable(line: str) -> str:

@@ -367,6 +367,8 @@ class Commands:
             secret_ids=_secret_ids(plan, report),
             streams=(collected.stdout, collected.stderr),
         )
+        if not visit.is_alone:
+            return  # its run looks after all of them
         if run.reason:
             runs.note(run.run_id, None)
         whole = timedelta(seconds=definition.timeout_s + definition.kill_grace_s)

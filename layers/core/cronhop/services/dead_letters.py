@@ -39,11 +39,13 @@ def revive(text: str, now: datetime) -> None:
     )
     if message.server_id:
         execution = executions.get(message.run_id, message.server_id)
-        if execution and execution.next_poll and execution.next_poll > now:
-            executions.move_poll(
-                message.run_id, message.server_id, old=execution.next_poll, new=now
-            )
-        return
+        if execution:
+            if execution.next_poll and execution.next_poll > now:
+                executions.move_poll(
+                    message.run_id, message.server_id, old=execution.next_poll, new=now
+                )
+            return
+        # One of several servers that nobody has claimed: its run looks after it.
     run = runs.get(message.run_id)
     if run and run.check_at and run.check_at > now:
         runs.move_check(run.run_id, old=run.check_at, new=now)

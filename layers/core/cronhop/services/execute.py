@@ -20,14 +20,16 @@ from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.topic import Topic
 from cronhop.domain.message import MAX_HOPS, Message, MessageKind
-from cronhop.domain.run import Execution, Run, State
+from cronhop.domain.run import Run, State
 from cronhop.errors import RemoteError, SecretMissing, SecretUnavailable
 from cronhop.observe import log
 from cronhop.services.alarms import Alarms
 from cronhop.services.cleanup import Cleanup
 from cronhop.services.collect import Collector
 from cronhop.services.commands import Commands
-from cronhop.services.finish import Finisher, tell
+from cronhop.services.end import tell
+from cronhop.services.fan_out import FanOut, is_told
+from cronhop.services.finish import Finisher
 from cronhop.services.gate import pass_gate
 from cronhop.services.passwords import Passwords
 from cronhop.services.transfer import Transfers
@@ -62,7 +64,8 @@ class Executor:
         self._now = now
         self._sleep = sleep
         cleanup = Cleanup(collector, now=now)
-        self._finisher = Finisher(queue, passwords, cleanup, now=now)
+        self._fan_out = FanOut(queue, now=now)
+        self._finisher = Finisher(queue, passwords, cleanup, self._fan_out, now=now)
         self._alarms = Alarms(topic, now=now)
         transfers = Transfers(files, passwords, self._finisher, now=now)
         self._commands = Commands(
@@ -98,21 +101,36 @@ class Executor:
 
     def _start(self, run: Run, message: Message, invocation: Invocation) -> None:
         if run.state is State.PENDING:
-            early_s = (run.due - self._now()).total_seconds()
-            if early_s > GATE_WAIT_S:
-                if message.hops >= MAX_HOPS:
-                    return  # the check of its row comes back to it
-                self._queue.send([(replace(message, hops=message.hops + 1), early_s)])
-                return
-            if early_s > 0:
-                self._sleep(early_s)
-            refused = pass_gate(run, self._now())
-            if refused:
-                tell(run, refused.state, refused.reason)
-            run = runs.get(run.run_id) or run
-        if run.state is State.RUNNING:
+            run = self._begin(run, message)
+        if run.state is not State.RUNNING:
+            return
+        if run.fleet is None:
             for server_id in run.targets:
                 self._execute(run, server_id, message, invocation)
+        elif message.server_id:
+            self._execute(run, message.server_id, message, invocation)
+        elif message.kind is MessageKind.CHECK:
+            self._fan_out.look_after(run, message)
+        else:
+            self._fan_out.go_on(run, message)
+
+    def _begin(self, run: Run, message: Message) -> Run:
+        """Take the run through its gate when it is due; return it as it is then."""
+        early_s = (run.due - self._now()).total_seconds()
+        if early_s > GATE_WAIT_S:
+            # At the end of a chain the check of its row comes back to it.
+            if message.hops < MAX_HOPS:
+                self._queue.send([(replace(message, hops=message.hops + 1), early_s)])
+            return run
+        if early_s > 0:
+            self._sleep(early_s)
+        refused = pass_gate(run, self._now(), self._send)
+        if refused:
+            tell(run, refused.state, refused.reason)
+        return runs.get(run.run_id) or run
+
+    def _send(self, message: Message) -> None:
+        self._queue.send([(message, 0)])
 
     def _execute(
         self, run: Run, server_id: str, message: Message, invocation: Invocation
@@ -125,7 +143,8 @@ class Executor:
 
         Returns the visit, None if there is nothing to visit.
         """
-        if server_id not in run.targets:
+        message = replace(message, server_id=server_id)
+        if not self._fan_out.is_target(run, message):
             log.warning("Not a target", action="target_unknown", run_id=run.run_id)
             return None
         execution = executions.claim(
@@ -135,6 +154,7 @@ class Executor:
             now=self._now(),
             lease_until=invocation.ends_at + LEASE_MARGIN,
             early=run.cancel_by is not None,
+            position=message.position,
         )
         present = execution or executions.get(run.run_id, server_id)
         if present is None:
@@ -165,31 +185,52 @@ class Executor:
     def _cancel(self, run: Run, message: Message, invocation: Invocation) -> None:
         """Let everything end that the run has under way.
 
+        Of several servers each has a message of its own.
+        """
+        if run.fleet is None:
+            for server_id in run.targets:
+                self._cancel_on(run, server_id, message, invocation)
+        elif message.server_id:
+            self._cancel_on(run, message.server_id, message, invocation)
+        else:
+            self._fan_out.cancel(run, message)
+
+    def _cancel_on(
+        self, run: Run, server_id: str, message: Message, invocation: Invocation
+    ) -> None:
+        """Let the run end on a server.
+
         1. no further attempt follows, and what nobody has claimed is cancelled
         2. the host ends the command, whoever has the lease
         3. again in some seconds, while it is not over; then by the tick
         """
-        answered = False
-        for server_id in run.targets:
-            present = executions.get(run.run_id, server_id)
-            if message.kind is MessageKind.CHECK and _is_told(present):
-                continue  # its polls take it from here
-            executions.ask_cancel(
-                run.run_id, server_id, by=run.cancel_by or "", now=self._now()
-            )
-            visit = self._execute(run, server_id, message, invocation)
-            if visit is None:
-                continue
-            if visit.is_held:
-                answered |= visit.answered
-            elif visit.execution.state.is_terminal:
-                self._finisher.follow(visit, visit.execution, self._now())
-            elif visit.execution.first_visit and not visit.is_transfer:
-                answered |= self._cancel_beside(visit)
+        message = replace(message, server_id=server_id)
+        present = executions.get(run.run_id, server_id)
+        if message.kind is MessageKind.CHECK and is_told(present):
+            return  # its polls take it from here
+        if not self._fan_out.is_target(run, message):
+            return
+        executions.ask_cancel(
+            run.run_id,
+            server_id,
+            by=run.cancel_by or "",
+            now=self._now(),
+            position=message.position,
+        )
+        visit = self._execute(run, server_id, message, invocation)
+        if visit is None:
+            return
+        answered = visit.answered
+        if visit.is_held:
+            pass
+        elif visit.execution.state.is_terminal:
+            self._finisher.follow(visit, visit.execution, self._now())
+        elif visit.execution.first_visit and not visit.is_transfer:
+            answered = self._cancel_beside(visit)
         # A host that does not answer is left to the polls, which come less often.
         if not answered or message.kind is not MessageKind.CANCEL:
             return
-        ended = runs.get(run.run_id)
+        ended = executions.get(run.run_id, server_id)
         if ended and not ended.state.is_terminal and message.hops < MAX_HOPS:
             again = replace(message, hops=message.hops + 1)
             self._queue.send([(again, CANCEL_AGAIN_S)])
@@ -207,12 +248,3 @@ class Executor:
             )
             return False
         return True
-
-
-def _is_told(execution: Execution | None) -> bool:
-    """Return whether the execution is marked to end, and will be visited again."""
-    return (
-        execution is not None
-        and execution.cancel_by is not None
-        and execution.next_poll is not None
-    )

@@ -8,17 +8,18 @@ from datetime import datetime, timedelta
 
 from cronhop.aws.queue import Queue
 from cronhop.domain.message import MAX_HOPS, Message, MessageKind
-from cronhop.domain.run import Execution, Outcome, Run, State
-from cronhop.domain.task import Overlap
+from cronhop.domain.run import Execution, Outcome, State
 from cronhop.errors import RemoteError, SecretMissing, SecretUnavailable
 from cronhop.observe import log
 from cronhop.services import places
 from cronhop.services.cleanup import Cleanup
+from cronhop.services.end import end_run
+from cronhop.services.fan_out import FanOut
 from cronhop.services.passwords import Passwords
 from cronhop.services.plan import CHECK_AFTER
 from cronhop.services.visit import Visit
 from cronhop.ssh.connection import Connection
-from cronhop.store import attempts, executions, runs, servers, tasks
+from cronhop.store import attempts, executions, runs, servers
 
 POLL_MIN_S, POLL_MAX_S = 60, 300  # about a tenth of the time it has run
 RETRY_S = 30  # a host that could not be used
@@ -38,12 +39,14 @@ class Finisher:
         queue: Queue,
         passwords: Passwords,
         cleanup: Cleanup,
+        fan_out: FanOut,
         *,
         now: Callable[[], datetime],
     ) -> None:
         self._queue = queue
         self._passwords = passwords
         self._cleanup = cleanup
+        self._fan_out = fan_out
         self._now = now
 
     def finish(
@@ -114,7 +117,7 @@ class Finisher:
                 reason=reason,
                 visited=visit.has_sent,
             )
-            if visit.run.reason != reason:
+            if visit.is_alone and visit.run.reason != reason:
                 runs.note(execution.run_id, reason)
 
     def _is_lost(self, visit: Visit, now: datetime) -> bool:
@@ -166,13 +169,16 @@ class Finisher:
         return replace(known.outcome, reason=f"{known.reason}; {never}")
 
     def follow(self, visit: Visit, execution: Execution, now: datetime) -> None:
-        """End the run as its execution ended, and free its task."""
+        """End the run as its execution ended, and free its task.
+
+        A run on several servers goes on to the next ones, or ends with the last.
+        """
         run, definition = visit.run, visit.definition
-        state, reason = execution.state, execution.reason
-        if runs.end(run.run_id, state=state, reason=reason, now=now):
-            tell(run, state, reason)
-        if definition is None or definition.overlap is not Overlap.ALLOW:
-            tasks.release(run.task_id, run.run_id)
+        if visit.is_alone:
+            state, reason = execution.state, execution.reason
+            end_run(run, definition, state, reason, now, self._queue)
+        else:
+            self._fan_out.ended(run, definition, execution, visit.message.hops)
 
     def bring_to_its_end(self, visit: Visit) -> None:
         """Do what is left of an execution that has ended.
@@ -245,10 +251,11 @@ class Finisher:
             state=outcome.state.value,
             why=outcome.reason,
         )
-        runs.note(execution.run_id, reason)
-        check_at = due_at + CHECK_AFTER
-        if visit.run.check_at and visit.run.check_at < check_at:
-            runs.move_check(execution.run_id, old=visit.run.check_at, new=check_at)
+        if visit.is_alone:
+            runs.note(execution.run_id, reason)
+            check_at = due_at + CHECK_AFTER
+            if visit.run.check_at and visit.run.check_at < check_at:
+                runs.move_check(execution.run_id, old=visit.run.check_at, new=check_at)
         if is_soon:
             self._call(visit, (due_at - now).total_seconds())(execution.run_id)
         if connection:
@@ -280,15 +287,3 @@ class Finisher:
             self._queue.send([(poll, delay_s)])
 
         return call
-
-
-def tell(run: Run, state: State, reason: str | None) -> None:
-    """Log how the run ended."""
-    log.info(
-        "The run ended",
-        action="run_ended",
-        run_id=run.run_id,
-        task_id=run.task_id,
-        state=state.value,
-        why=reason,
-    )

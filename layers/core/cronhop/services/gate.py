@@ -2,47 +2,65 @@
 
 from __future__ import annotations
 
+import secrets as tokens
 from datetime import datetime
 
 from cronhop.domain.gate import Refusal, refusal
 from cronhop.domain.run import Run, State, Trigger
-from cronhop.domain.task import Overlap, Task
-from cronhop.errors import Conflict
-from cronhop.store import calendars, holds, runs, tasks
+from cronhop.domain.targets import Pick
+from cronhop.domain.task import Task
+from cronhop.services.choose import choose
+from cronhop.services.overlap import Send, take_turn
+from cronhop.store import calendars, fleets, holds, runs, tasks
 
-HOLD_TRIES = 5  # to be the run that others may not overlap
 
-
-def pass_gate(run: Run, now: datetime) -> Refusal | None:
+def pass_gate(run: Run, now: datetime, send: Send) -> Refusal | None:
     """Let the run begin, or end it; return the refusal if this is what ended it.
 
     1. the task is there and enabled, the slot still one of its schedule and
        not held back, the start deadline not over
-    2. no other run of the task is under way, where that matters
-    3. one conditional write fixes the version and the targets; who loses it
-       goes on from the row
+    2. there is a server to run on
+    3. no other run of the task is under way, where that matters; else it waits
+       in its row, with the reason
+    4. one conditional write fixes the version and the targets; who loses it
+       goes on from the row. Several targets are put on record before, under a
+       name of their own, which that write makes the run's
     """
     task = tasks.get(run.task_id)
     refused = _refusal(run, task, now)
     if task is not None and refused is None:
-        holder = _holder(run, task)
-        if holder:
-            refused = Refusal(
-                state=State.SKIPPED,
-                reason=f"overlap: run {holder} of this task is not over",
-            )
-    if refused:
-        ended = runs.refuse(
-            run.run_id, state=refused.state, reason=refused.reason, now=now
-        )
-        return refused if ended else None
-    if task is not None:
-        runs.begin(
-            run.run_id,
-            task_version=task.version,
-            targets=task.definition.targets.server_ids,
-            now=now,
-        )
+        refused = _let_through(run, task, now, send)
+    if refused is None:
+        return None
+    ended = runs.refuse(run.run_id, state=refused.state, reason=refused.reason, now=now)
+    return refused if ended else None
+
+
+def _let_through(run: Run, task: Task, now: datetime, send: Send) -> Refusal | None:
+    """Let the run begin, unless it has nowhere to run or would overlap another."""
+    targets = _targets(run, task)
+    if isinstance(targets, Refusal):
+        return targets
+    answer = take_turn(run, task, now, send)
+    if isinstance(answer, Refusal):
+        return answer
+    if answer:
+        if run.reason != answer.reason:
+            runs.note(run.run_id, answer.reason)
+        return None
+    fleet = tokens.token_hex(8) if len(targets) > 1 else None
+    if fleet:
+        fleets.freeze(run.run_id, fleet, targets, now=now)
+    begun = runs.begin(
+        run.run_id,
+        task_version=run.task_version or task.version,
+        targets=targets,
+        now=now,
+        fleet=fleet,
+    )
+    is_next = not (run.retry_of or run.has_own_targets)
+    if begun and is_next and task.definition.targets.pick is Pick.ROUND_ROBIN:
+        tasks.keep_target(task.task_id, targets[0])
     return None
 
 
@@ -61,21 +79,14 @@ def _refusal(run: Run, task: Task | None, now: datetime) -> Refusal | None:
     )
 
 
-def _holder(run: Run, task: Task) -> str | None:
-    """Return the run that this one would overlap, None if it may begin.
-
-    A run that has ended holds nothing, whatever the task's row says.
-    """
-    if task.definition.overlap is Overlap.ALLOW:
-        return None
-    holder = task.active_run
-    for _ in range(HOLD_TRIES):
-        other = runs.get(holder) if holder and holder != run.run_id else None
-        if other and not other.state.is_terminal:
-            return holder
-        if tasks.hold(task.task_id, run.run_id, instead_of=holder):
-            return None
-        # Another one took it since the task was read.
-        task = tasks.get(task.task_id) or task
-        holder = task.active_run
-    raise Conflict("other runs of this task come and go; the check comes back")
+def _targets(run: Run, task: Task) -> tuple[str, ...] | Refusal:
+    """Return the ids of the servers that the run is to be on, or why there are none."""
+    if run.retry_of:
+        before = runs.get(run.retry_of)
+        targets = tuple(fleets.not_completed(before)) if before else ()
+        gone = Refusal(state=State.FAILED, reason="the run to retry is gone")
+        return targets or gone
+    wanted = task.definition.targets
+    if run.has_own_targets:
+        wanted = fleets.wanted(run.run_id)
+    return choose(wanted, after=task.last_target)

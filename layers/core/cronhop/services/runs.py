@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cronhop.aws.output import OutputBucket
-from cronhop.domain.ids import id_time, is_id
+from cronhop.domain.ids import id_time, is_id, new_id
 from cronhop.domain.message import Message, MessageKind
-from cronhop.domain.run import Attempt, Execution, Run, State, Stream, StreamRecord
+from cronhop.domain.rollout import CANCELLED, Progress
+from cronhop.domain.run import (
+    Attempt,
+    Execution,
+    Run,
+    State,
+    Stream,
+    StreamRecord,
+    Trigger,
+)
 from cronhop.errors import Conflict, Invalid, NotFound
 from cronhop.services.dispatch import Dispatcher
-from cronhop.store import attempts, executions
+from cronhop.services.plan import CHECK_AFTER
+from cronhop.store import attempts, executions, fleets, tasks
 from cronhop.store import runs as store
 from cronhop.store.page import Page
 
 POLL_EVERY = timedelta(seconds=5)  # however many read the output of a command
+MAX_DIGITS = 9  # of a position
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +84,44 @@ class Runs:
             return store.of_task(task_id, limit=limit, after=after)
         return store.recent(now=now, limit=limit, after=after)
 
-    def executions(
-        self, run_id: str, *, limit: int, after: str | None
-    ) -> Page[Execution]:
-        """Return the executions of a run by server. Raises NotFound."""
-        self.get(run_id)
-        return executions.of_run(run_id, limit=limit, after=after)
+    def targets(self, run: Run, *, limit: int) -> list[str]:
+        """Return the ids of the run's first servers."""
+        return fleets.targets(run, 0, limit)
+
+    def executions(self, run: Run, *, limit: int, after: str | None) -> Page[Execution]:
+        """Return the executions of a run.
+
+        Of several servers in their order, those that were not started as well, as
+        attempt 0. Raises Invalid if `after` can be no position.
+        """
+        if run.fleet is None:
+            return executions.of_run(run.run_id, limit=limit, after=after)
+        if after is not None and not (after.isdecimal() and len(after) < MAX_DIGITS):
+            raise Invalid("next_token", "it is none of ours")
+        start = int(after) + 1 if after else 0
+        server_ids = fleets.targets(run, start, start + limit)
+        progress = fleets.progress(run)
+        found = executions.get_many(run.run_id, server_ids)
+        items = [
+            found.get(server_id) or _not_started(run, progress, position, server_id)
+            for position, server_id in enumerate(server_ids, start)
+        ]
+        end = start + len(items)
+        return Page(items=items, last=str(end - 1) if end < run.target_count else None)
+
+    def counts(self, run: Run, shown: Sequence[Execution]) -> Mapping[State, int]:
+        """Return how many of the run's targets are in each state.
+
+        `shown` are its executions, all of them if it is on one server. Of several
+        those that are or will be started count as running until they have ended.
+        """
+        if run.fleet is None:
+            return Counter(one.state for one in shown)
+        progress = fleets.progress(run)
+        counts = Counter({state: progress.count(state) for state in progress.ended})
+        counts[State.RUNNING] = progress.sent - progress.ended_count
+        counts[_left_out(run, progress)[0]] += progress.total - progress.sent
+        return +counts
 
     def execution(self, run_id: str, server_id: str) -> Execution:
         """Return one execution. Raises NotFound."""
@@ -114,6 +159,40 @@ class Runs:
         ):
             raise Conflict(f"the run has ended: {present.state.value}")
         return present
+
+    def retry(self, run_id: str, *, by: str, now: datetime) -> Run:
+        """Run the same version again where the run did not complete.
+
+        Returns the new run. Raises NotFound; Conflict if the run is not over, never
+        began, has nothing to retry, or its task was deleted.
+        """
+        run = self.get(run_id)
+        if not run.state.is_terminal:
+            raise Conflict(f"the run is not over: {run.state.value}")
+        if not run.target_count:
+            raise Conflict("the run never began, so it has no targets; run its task")
+        if not fleets.not_completed(run):
+            raise Conflict("all its targets are completed")
+        task = tasks.get(run.task_id)
+        if task is None:
+            raise Conflict("its task was deleted")
+        again = Run(
+            run_id=new_id(now),
+            task_id=run.task_id,
+            trigger=Trigger.RETRY,
+            slot=None,
+            state=State.PENDING,
+            reason=None,
+            created_by=by,
+            created_at=now,
+            check_at=now + CHECK_AFTER,
+            schedule_version=task.schedule_version,
+            task_version=run.task_version,
+            retry_of=run_id,
+        )
+        store.add(again)
+        self.dispatcher.send_run(again)
+        return again
 
     def poll(self, run_id: str, server_id: str, *, now: datetime) -> bool:
         """Have a command that runs looked at now, for its output. Raises NotFound.
@@ -202,6 +281,37 @@ class Runs:
         if data or _grows(execution):
             return data, at
         return b"", record.total_bytes
+
+
+def _not_started(
+    run: Run, progress: Progress, position: int, server_id: str
+) -> Execution:
+    """Return the execution on a server where nobody has claimed one."""
+    state, reason = State.PENDING, "about to be started"
+    if position >= progress.sent:
+        state, reason = _left_out(run, progress)
+    return Execution(
+        run_id=run.run_id,
+        server_id=server_id,
+        state=state,
+        reason=reason,
+        attempt=0,
+        owner="",
+        lease_until=run.created_at,
+        next_poll=None,
+        first_visit=None,
+        polls=0,
+        position=position,
+    )
+
+
+def _left_out(run: Run, progress: Progress) -> tuple[State, str]:
+    """Return what has become of the targets beyond the cursor, and why."""
+    if progress.stopped is None:
+        return State.PENDING, "its turn has not come"
+    if progress.stopped == CANCELLED:
+        return State.CANCELLED, f"cancelled by {run.cancel_by} before it was started"
+    return State.SKIPPED, progress.stopped
 
 
 def _grows(execution: Execution) -> bool:

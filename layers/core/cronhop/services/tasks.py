@@ -13,13 +13,14 @@ from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import OnceSchedule, next_slot
 from cronhop.domain.schedule import check as check_schedule
+from cronhop.domain.targets import MAX_SERVER_IDS, Targets
 from cronhop.domain.task import Script, Task, TaskDefinition
 from cronhop.errors import Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.freeze import new_hold
 from cronhop.services.plan import CHECK_AFTER
-from cronhop.store import calendars, runs, servers
+from cronhop.store import calendars, fleets, runs, servers
 from cronhop.store import tasks as store
 from cronhop.store.page import Page
 
@@ -74,6 +75,7 @@ class Tasks:
         PreconditionFailed if `version` is given and not the present one.
         """
         old = self.get(task_id, version=version)
+        _check_moves(old.definition, definition)
         new = replace(
             old, definition=definition, version=old.version + 1, updated_at=now
         )
@@ -138,13 +140,22 @@ class Tasks:
             raise NotFound(f"there is no task {task_id}")
         return replace(task, pause=hold)
 
-    def run(self, task_id: str, *, by: str, now: datetime) -> Run:
-        """Run the task now, beside its schedule. Raises NotFound.
+    def run(
+        self,
+        task_id: str,
+        *,
+        by: str,
+        now: datetime,
+        targets: Targets | None = None,
+    ) -> Run:
+        """Run the task now, beside its schedule. Raises NotFound, Invalid.
 
-        The run is on record when this returns; if the queue cannot be reached,
-        the tick sends it.
+        On other servers than the task's, if `targets` says so. The run is on record
+        when this returns; if the queue cannot be reached, the tick sends it.
         """
         task = self.get(task_id)
+        if targets:
+            _check_servers(targets)
         run = Run(
             run_id=new_id(now),
             task_id=task_id,
@@ -156,7 +167,10 @@ class Tasks:
             created_at=now,
             check_at=now + CHECK_AFTER,
             schedule_version=task.schedule_version,
+            has_own_targets=targets is not None,
         )
+        if targets:
+            fleets.want(run.run_id, targets, now=now)
         runs.add(run)
         self.dispatcher.send_run(run)
         return run
@@ -226,6 +240,29 @@ def _check_upcoming(task: Task, now: datetime) -> None:
     raise Invalid("schedule.ends_at", "there is no slot from now until then")
 
 
+def _check_servers(targets: Targets) -> None:
+    """Ensure that the servers are there which are named by id."""
+    named = targets.server_ids
+    known = servers.get_many(one for one in named if is_id(one))
+    for number, server_id in enumerate(named):
+        if server_id not in known:
+            shown = server_id[:40]
+            raise Invalid(
+                f"targets.server_ids.{number}",
+                f"there is no server with the id {shown!r}; ids are in GET /v1/servers",
+            )
+
+
+def _check_moves(old: TaskDefinition, new: TaskDefinition) -> None:
+    """Ensure that the change of the targets fits in a transaction."""
+    moves = len(set(old.targets.server_ids) ^ set(new.targets.server_ids))
+    if moves > MAX_SERVER_IDS:
+        raise Invalid(
+            "targets.server_ids",
+            f"{moves} servers come or go, more than {MAX_SERVER_IDS}; use two changes",
+        )
+
+
 def _check(task: Task) -> None:
     """Ensure that all the task names is there, and that its schedule is possible."""
     definition = task.definition
@@ -237,15 +274,7 @@ def _check(task: Task) -> None:
                     f"schedule.exclude_calendars.{number}",
                     f"there is no calendar {name!r}",
                 )
-    named = definition.targets.server_ids
-    known = servers.get_many(one for one in named if is_id(one))
-    for number, server_id in enumerate(named):
-        if server_id not in known:
-            shown = server_id[:40]
-            raise Invalid(
-                f"targets.server_ids.{number}",
-                f"there is no server with the id {shown!r}; ids are in GET /v1/servers",
-            )
+    _check_servers(definition.targets)
     size = len(json.dumps(definition.to_dict()))  # as it is kept: in ASCII
     if size > MAX_DEFINITION_BYTES:
         raise Invalid(

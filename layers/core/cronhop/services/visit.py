@@ -71,6 +71,11 @@ class Visit:
         )
 
     @property
+    def is_alone(self) -> bool:
+        """Whether the run is on this server only, and so is as its execution is."""
+        return self.run.fleet is None
+
+    @property
     def is_transfer(self) -> bool:
         """Whether the task transfers a file."""
         task = self.definition

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -76,6 +76,7 @@ class ExecutionRow(Model):
     held_since = InstantAttribute(null=True)
     secret_ids = PlainAttribute(null=True)
     due_at = InstantAttribute(null=True)
+    position = NumberAttribute(null=True)
     cancel_by = UnicodeAttribute(null=True)
     asked_at = InstantAttribute(null=True)
     seen_at = InstantAttribute(null=True)
@@ -104,10 +105,12 @@ def claim(
     now: datetime,
     lease_until: datetime,
     early: bool = False,
+    position: int | None = None,
 ) -> Execution | None:
     """Take the execution for this owner until the lease ends, and return it.
 
-    The row is made if there is none. The tick comes back at the end of the
+    The row is made if there is none; `position` is the server's among several
+    targets, whose turn comes when it is first claimed. The tick comes back at the end of the
     lease, should the owner die. An execution that has ended is taken only for
     the output that is still on the host, one whose next attempt is not due only
     if `early` says so. None if it is another's, or needs nobody: read it to see
@@ -130,6 +133,7 @@ def claim(
             ExecutionRow.lease_until.set(lease_until),
             ExecutionRow.poll_shard.set(_shard(run_id, server_id)),
             ExecutionRow.next_poll.set(lease_until),
+            *_place(position, now),
         ],
         condition=ExecutionRow.run_id.does_not_exist() | (needed & free),
     )
@@ -254,7 +258,14 @@ def retry(
     )
 
 
-def ask_cancel(run_id: str, server_id: str, *, by: str, now: datetime) -> None:
+def ask_cancel(
+    run_id: str,
+    server_id: str,
+    *,
+    by: str,
+    now: datetime,
+    position: int | None = None,
+) -> None:
     """Let the execution end: no further attempt follows from here.
 
     One that nobody has claimed is written `cancelled`, so that nobody can. One
@@ -271,6 +282,7 @@ def ask_cancel(run_id: str, server_id: str, *, by: str, now: datetime) -> None:
             lease_until=now,
             cancel_by=by,
             finished_at=now,
+            position=position,
             ttl=int(now.timestamp()) + retention_s(),
         ),
         condition=ExecutionRow.run_id.does_not_exist(),
@@ -361,6 +373,13 @@ def get(run_id: str, server_id: str) -> Execution | None:
     return _execution(row)
 
 
+def get_many(run_id: str, server_ids: Iterable[str]) -> Mapping[str, Execution]:
+    """Return those of the run's executions that exist, by server id, as of now."""
+    keys = [(run_id, server_id) for server_id in server_ids]
+    rows = ExecutionRow.batch_get(keys, consistent_read=True)
+    return {row.server_id: _execution(row) for row in rows}
+
+
 def of_run(run_id: str, *, limit: int, after: str | None) -> Page[Execution]:
     """Return executions of the run by server id, those after the id `after`."""
     found = list(
@@ -389,6 +408,16 @@ def move_poll(run_id: str, server_id: str, *, old: datetime, new: datetime) -> b
         actions=[ExecutionRow.next_poll.set(new)],
         condition=ExecutionRow.next_poll == old,
     )
+
+
+def _place(position: int | None, now: datetime) -> list[Action]:
+    """Return the actions that record the execution's position, and its turn."""
+    if position is None:
+        return []
+    return [
+        ExecutionRow.position.set(position),
+        ExecutionRow.due_at.set(ExecutionRow.due_at | now),
+    ]
 
 
 def _mine(execution: Execution, now: datetime) -> Condition:
@@ -460,6 +489,7 @@ def _execution(row: ExecutionRow) -> Execution:
         next_poll=row.next_poll,
         first_visit=row.first_visit,
         due_at=row.due_at,
+        position=int(row.position) if row.position is not None else None,
         first_at=row.first_at,
         held_since=row.held_since,
         secret_ids=row.secret_ids,

@@ -9,7 +9,13 @@ from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from typing import Any
 
-from pynamodb.attributes import ListAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.attributes import (
+    BooleanAttribute,
+    ListAttribute,
+    NumberAttribute,
+    NumberSetAttribute,
+    UnicodeAttribute,
+)
 from pynamodb.expressions.condition import Condition
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
@@ -17,7 +23,7 @@ from pynamodb.models import Model
 
 from cronhop.domain.ids import id_time, last_id, shard_of
 from cronhop.domain.run import OPEN_STATES, Run, State, Trigger
-from cronhop.store.attributes import InstantAttribute, set_or_remove
+from cronhop.store.attributes import InstantAttribute, PlainAttribute, set_or_remove
 from cronhop.store.batch import insertion, write_all
 from cronhop.store.connection import put, retention_s, shards, table, update
 from cronhop.store.page import Page
@@ -63,8 +69,11 @@ class _ByCreator(GlobalSecondaryIndex[Any]):
 
 @table("runs")
 class RunRow(Model):
-    """A run as DynamoDB keeps it.
+    """A run as DynamoDB keeps it, or what belongs to one on several servers.
 
+    Of such a run the ids of its servers and how far it has come are items of their
+    own, `<run id>#<fleet>#<page>` and `<run id>#progress`; so are targets that
+    somebody gave it, `<run id>#wanted`: see fleets.py.
     `open_shard` and `check_at` are there while the run is not terminal, and until
     the alarm of its end has been raised, `ttl` once it is terminal, `created_by`
     only on runs made by hand: the schedule's own would all have one index key.
@@ -74,19 +83,24 @@ class RunRow(Model):
         table_name = ""
 
     run_id = UnicodeAttribute(hash_key=True)
-    task_id = UnicodeAttribute()
+    task_id = UnicodeAttribute(null=True)
     open_shard = NumberAttribute(null=True)
     check_at = InstantAttribute(null=True)
-    day_shard = UnicodeAttribute()
+    day_shard = UnicodeAttribute(null=True)
     created_by = UnicodeAttribute(null=True)
-    trigger = UnicodeAttribute()
+    trigger = UnicodeAttribute(null=True)
     slot = InstantAttribute(null=True)
-    state = UnicodeAttribute()
+    state = UnicodeAttribute(null=True)
     reason = UnicodeAttribute(null=True)
-    schedule_version = NumberAttribute()
+    schedule_version = NumberAttribute(null=True)
     task_version = NumberAttribute(null=True)
     targets: ListAttribute[Any] = ListAttribute(null=True)
-    created_at = InstantAttribute()
+    target_count = NumberAttribute(null=True)
+    retry_of = UnicodeAttribute(null=True)
+    has_own_targets = BooleanAttribute(null=True)
+    wanted = PlainAttribute(null=True)
+    fleet = UnicodeAttribute(null=True)
+    created_at = InstantAttribute(null=True)
     started_at = InstantAttribute(null=True)
     finished_at = InstantAttribute(null=True)
     missed_to = InstantAttribute(null=True)
@@ -95,6 +109,16 @@ class RunRow(Model):
     cancel_at = InstantAttribute(null=True)
     telling_until = InstantAttribute(null=True)
     ttl = NumberAttribute(null=True)
+    sent = NumberAttribute(null=True)
+    stopped = UnicodeAttribute(null=True)
+    sender = UnicodeAttribute(null=True)
+    completed = NumberSetAttribute(null=True)
+    failed = NumberSetAttribute(null=True)
+    timeout = NumberSetAttribute(null=True)
+    cancelled = NumberSetAttribute(null=True)
+    skipped = NumberSetAttribute(null=True)
+    missed = NumberSetAttribute(null=True)
+    lost = NumberSetAttribute(null=True)
     by_task = _ByTask()
     by_check = _Open()
     recent = _Recent()
@@ -127,12 +151,15 @@ def _new_row(run: Run) -> RunRow:
         open_shard=shard_of(run.run_id, shards()) if run.check_at else None,
         check_at=run.check_at,
         day_shard=_day_shard(run.run_id),
-        created_by=run.created_by if run.trigger is Trigger.MANUAL else None,
+        created_by=None if run.trigger is Trigger.SCHEDULE else run.created_by,
         trigger=run.trigger.value,
         slot=run.slot,
         state=run.state.value,
         reason=run.reason,
         schedule_version=run.schedule_version,
+        task_version=run.task_version,
+        retry_of=run.retry_of,
+        has_own_targets=run.has_own_targets or None,
         created_at=run.created_at,
         finished_at=run.finished_at,
         missed_to=run.missed_to,
@@ -157,19 +184,31 @@ def get_many(run_ids: Iterable[str]) -> Mapping[str, Run]:
 
 
 def begin(
-    run_id: str, *, task_version: int, targets: tuple[str, ...], now: datetime
+    run_id: str,
+    *,
+    task_version: int,
+    targets: tuple[str, ...],
+    now: datetime,
+    fleet: str | None = None,
 ) -> bool:
     """Let the run through its gate: fix what it runs and where.
 
-    False if it is no longer pending: somebody else passed it, or it has ended.
+    Several targets are listed by the items that `fleet` names. False if the run is
+    no longer pending: somebody else passed it, or it has ended.
     """
+    where = (
+        [RunRow.fleet.set(fleet), RunRow.target_count.set(len(targets))]
+        if fleet
+        else [RunRow.targets.set(list(targets))]
+    )
     return update(
         RunRow(run_id=run_id),
         actions=[
             RunRow.state.set(State.RUNNING.value),
             RunRow.task_version.set(task_version),
-            RunRow.targets.set(list(targets)),
+            *where,
             RunRow.started_at.set(now),
+            RunRow.reason.remove(),
         ],
         condition=RunRow.state == State.PENDING.value,
     )
@@ -357,6 +396,10 @@ def _run(row: RunRow) -> Run:
         check_at=row.check_at,
         task_version=int(row.task_version) if row.task_version else None,
         targets=tuple(row.targets or ()),
+        target_count=int(row.target_count or len(row.targets or ())),
+        fleet=row.fleet,
+        retry_of=row.retry_of,
+        has_own_targets=bool(row.has_own_targets),
         started_at=row.started_at,
         finished_at=row.finished_at,
         missed_to=row.missed_to,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from pynamodb.indexes import (
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
-from cronhop.domain.server import Server, ServerStatus
+from cronhop.domain.server import Candidate, Server, ServerStatus
 from cronhop.domain.server_check import HostKeyAlert, ServerCheck
 from cronhop.errors import Conflict, PreconditionFailed
 from cronhop.store.attributes import (
@@ -284,6 +284,31 @@ def listing(*, limit: int, after: str | None) -> Page[Server]:
     servers = get_many(ids[:limit])
     items = [servers[one] for one in ids[:limit] if one in servers]
     return Page(items=items, last=ids[limit - 1] if len(ids) > limit else None)
+
+
+def candidates(environment: str | None) -> Iterator[Candidate]:
+    """Yield the servers that a selector may match: of an environment, or all.
+
+    By an index, which may lag: who was just enabled may be missing, and who was
+    just disabled may be there, and is skipped when it is visited.
+    """
+    if environment is None:
+        for row in ServerRow.listing.query(LISTED):
+            yield _candidate(row)
+        return
+    keys = ServerRow.by_environment.query(environment)
+    for row in ServerRow.batch_get([key.server_id for key in keys]):
+        yield _candidate(row)
+
+
+def _candidate(row: ServerRow) -> Candidate:
+    return Candidate(
+        server_id=row.server_id,
+        name=row.name,
+        environment=row.environment,
+        tags=row.tags or {},
+        status=ServerStatus(row.status),
+    )
 
 
 def _move_jump(

@@ -11,8 +11,10 @@ from pynamodb.attributes import (
     BooleanAttribute,
     NumberAttribute,
     UnicodeAttribute,
+    UnicodeSetAttribute,
 )
 from pynamodb.exceptions import TransactWriteError
+from pynamodb.expressions.condition import size
 from pynamodb.expressions.update import Action
 from pynamodb.indexes import (
     GlobalSecondaryIndex,
@@ -91,6 +93,8 @@ class TaskRow(Model):
     version = NumberAttribute(null=True)
     schedule_version = NumberAttribute(null=True)
     active_run = UnicodeAttribute(null=True)
+    last_target = UnicodeAttribute(null=True)
+    waiting = UnicodeSetAttribute(null=True)
     invalid = UnicodeAttribute(null=True)
     pause = HoldAttribute(null=True)
     deleted_at = InstantAttribute(null=True)
@@ -360,17 +364,54 @@ def hold(task_id: str, run_id: str, *, instead_of: str | None) -> bool:
         free |= TaskRow.active_run == instead_of
     return update(
         TaskRow(task_id=task_id),
-        actions=[TaskRow.active_run.set(run_id)],
+        actions=[TaskRow.active_run.set(run_id), TaskRow.waiting.delete({run_id})],
         condition=TaskRow.version.exists() & free,
     )
 
 
-def release(task_id: str, run_id: str) -> None:
-    """Ensure that this run does not hold the task."""
-    update(
-        TaskRow(task_id=task_id),
+def release(task_id: str, run_id: str) -> list[str]:
+    """Ensure that this run does not hold the task.
+
+    Returns the runs that have waited for that, oldest first.
+    """
+    row = TaskRow(task_id=task_id)
+    released = update(
+        row,
         actions=[TaskRow.active_run.remove()],
         condition=TaskRow.active_run == run_id,
+    )
+    return sorted(row.waiting or ()) if released else []
+
+
+def wait(task_id: str, run_id: str, *, limit: int) -> bool:
+    """Let the run wait for its turn; False if so many do already."""
+    return update(
+        TaskRow(task_id=task_id),
+        actions=[TaskRow.waiting.add({run_id})],
+        condition=TaskRow.version.exists()
+        & (
+            TaskRow.waiting.does_not_exist()
+            | (size(TaskRow.waiting) < limit)
+            | TaskRow.waiting.contains(run_id)
+        ),
+    )
+
+
+def forget(task_id: str, run_ids: Iterable[str]) -> None:
+    """Ensure that these runs do not wait for their turn."""
+    update(
+        TaskRow(task_id=task_id),
+        actions=[TaskRow.waiting.delete(set(run_ids))],
+        condition=TaskRow.waiting.exists(),
+    )
+
+
+def keep_target(task_id: str, server_id: str) -> None:
+    """Record which server a round-robin has taken."""
+    update(
+        TaskRow(task_id=task_id),
+        actions=[TaskRow.last_target.set(server_id)],
+        condition=TaskRow.version.exists(),
     )
 
 
@@ -439,4 +480,6 @@ def _task(row: TaskRow) -> Task:
         created_at=row.created_at,
         updated_at=row.updated_at,
         pause=row.pause,
+        last_target=row.last_target,
+        waiting=tuple(sorted(row.waiting or ())),
     )

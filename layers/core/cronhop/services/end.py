@@ -1,0 +1,40 @@
+"""The end of a run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cronhop.aws.queue import Queue
+from cronhop.domain.run import Run, State
+from cronhop.domain.task import Overlap, TaskDefinition
+from cronhop.observe import log
+from cronhop.services.overlap import call_next
+from cronhop.store import runs, tasks
+
+
+def end_run(
+    run: Run,
+    definition: TaskDefinition | None,
+    state: State,
+    reason: str | None,
+    now: datetime,
+    queue: Queue,
+) -> None:
+    """Ensure that the run has ended, and that its task is free for the next one."""
+    if runs.end(run.run_id, state=state, reason=reason, now=now):
+        tell(run, state, reason)
+    if definition is None or definition.overlap is not Overlap.ALLOW:
+        waiting = tasks.release(run.task_id, run.run_id)
+        call_next(run, waiting, lambda message: queue.send([(message, 0)]))
+
+
+def tell(run: Run, state: State, reason: str | None) -> None:
+    """Log how the run ended."""
+    log.info(
+        "The run ended",
+        action="run_ended",
+        run_id=run.run_id,
+        task_id=run.task_id,
+        state=state.value,
+        why=reason,
+    )
