@@ -28,6 +28,7 @@ NAME = "cronhop"
 USERNAME = "admin"
 GROUPS = ("admin", "operator")
 DEPLOY_BUCKET = "cronhop-deploy"
+FILES_BUCKET = "cronhop-files"  # what file transfers bring and take
 DEPLOYED = "cronhop-deployed"  # a parameter: digest of what was deployed last
 DEFAULT_PORT = 4566
 LAST_PORT = 65_535
@@ -36,6 +37,7 @@ PARAMETERS_HERE = PARAMETERS | {
     "AllowedNetworks": "127.0.0.1/32",  # the demo server is on this machine
     "DeletionProtection": "false",
     "TlsOnly": "false",  # ministack speaks HTTP, and keeps to such policies
+    "TransferBucket": FILES_BUCKET,
 }
 
 
@@ -215,17 +217,17 @@ class Stack:
             if ssm.get_parameter(Name=DEPLOYED)["Parameter"]["Value"] == digest:
                 return False
         with step("Deploying the template"), locked("build"):
-            self._make_bucket()
+            self._make_buckets()
             self._sam_deploy()
             self._make_numbers()
         ssm.put_parameter(Name=DEPLOYED, Value=digest, Type="String", Overwrite=True)
         return True
 
-    def _make_bucket(self) -> None:
+    def _make_buckets(self) -> None:
         s3 = self.client("s3")
-        names = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
-        if DEPLOY_BUCKET not in names:
-            s3.create_bucket(Bucket=DEPLOY_BUCKET)
+        there = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+        for name in {DEPLOY_BUCKET, FILES_BUCKET}.difference(there):
+            s3.create_bucket(Bucket=name)
 
     def _sam_deploy(self) -> None:
         run(

@@ -56,7 +56,9 @@ def services() -> Services:
             allowed_networks=settings.allowed_networks,
             refused_networks=settings.refused_networks,
         ),
-        tasks=Tasks(dispatcher=dispatcher),
+        tasks=Tasks(
+            dispatcher=dispatcher, has_transfer_bucket=bool(settings.transfer_bucket)
+        ),
         runs=Runs(
             bucket=OutputBucket(session.client("s3"), settings.bucket),
             dispatcher=dispatcher,

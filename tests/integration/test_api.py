@@ -759,6 +759,20 @@ def test_too_many_targets_change_at_once(api, fleet, world):
     assert api("PATCH", f"/v1/tasks/{task['task_id']}", fewer).status == 200
 
 
+def test_object_without_a_bucket_is_refused(api, server, monkeypatch):
+    """When it is written, not at night when it runs."""
+    spec = {"direction": "upload", "path": "/etc/app.conf", "object_key": "app.conf"}
+    body = task_body(server, kind="file_transfer", spec=spec)
+
+    refused = api("POST", "/v1/tasks", body)
+    monkeypatch.setenv("CRONHOP_TRANSFER_BUCKET", "files")
+    wiring.services.cache_clear()
+    made = api("POST", "/v1/tasks", body)
+
+    assert (refused.status, fields(refused)) == (400, ["spec.object_key"])
+    assert made.status == 201
+
+
 def test_run_now_is_on_record_at_once(api, server, world):
     """Run now answers with the run's id; the run is pending and its start sent."""
     task = api("POST", "/v1/tasks", task_body(server)).body

@@ -15,6 +15,7 @@ from cronhop.domain.schedule import OnceSchedule, next_slot
 from cronhop.domain.schedule import check as check_schedule
 from cronhop.domain.targets import MAX_SERVER_IDS, Targets
 from cronhop.domain.task import Script, Task, TaskDefinition
+from cronhop.domain.transfer import FileTransfer
 from cronhop.errors import Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import Dispatcher
@@ -29,15 +30,20 @@ MAX_DEFINITION_BYTES = 300 * 1024  # a row of DynamoDB may have 400 KiB
 
 @dataclass(frozen=True, kw_only=True)
 class Tasks:
-    """What people do with tasks."""
+    """What people do with tasks.
+
+    `has_transfer_bucket`: the stack has a bucket for the objects of file transfers.
+    """
 
     dispatcher: Dispatcher
+    has_transfer_bucket: bool = True
 
     def create(self, definition: TaskDefinition, *, by: str, now: datetime) -> Task:
         """Put a task on record, and send it if it is due within the look-ahead.
 
         Raises Invalid, Conflict if its name is taken.
         """
+        self._check_bucket(definition)
         task = _new(definition, by=by, now=now)
         store.add(task)
         self.dispatcher.send_task(task, now)
@@ -75,6 +81,7 @@ class Tasks:
         PreconditionFailed if `version` is given and not the present one.
         """
         old = self.get(task_id, version=version)
+        self._check_bucket(definition)
         _check_moves(old.definition, definition)
         new = replace(
             old, definition=definition, version=old.version + 1, updated_at=now
@@ -94,6 +101,15 @@ class Tasks:
         if new.schedule_version != old.schedule_version:
             self.dispatcher.send_task(new, now)
         return new
+
+    def _check_bucket(self, definition: TaskDefinition) -> None:
+        spec = definition.spec
+        has_object = isinstance(spec, FileTransfer) and spec.object_key is not None
+        if has_object and not self.has_transfer_bucket:
+            raise Invalid(
+                "spec.object_key",
+                "the stack has no bucket for it; its parameter TransferBucket names one",
+            )
 
     def get(self, task_id: str, *, version: int | None = None) -> Task:
         """Return the task. Raises NotFound, PreconditionFailed."""
