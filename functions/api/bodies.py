@@ -471,11 +471,17 @@ def task_definition(
     return task._definition(TaskKind(task.kind), spec)  # noqa: SLF001
 
 
+def _no_parameters(values: dict[str, str]) -> dict[str, str]:
+    if values:
+        raise ValueError("parameters are not there yet: leave it out")
+    return values
+
+
 class RunBody(StrictBody):
     """A run by hand, on other servers than the task's if it says so."""
 
     targets: TargetsBody | None = None
-    parameters: Annotated[dict[str, str], Field(max_length=0)] = {}
+    parameters: Annotated[dict[str, str], AfterValidator(_no_parameters)] = {}
 
 
 B = TypeVar("B", bound=BaseModel)

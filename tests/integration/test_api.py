@@ -773,6 +773,31 @@ def test_object_without_a_bucket_is_refused(api, server, monkeypatch):
     assert made.status == 201
 
 
+@pytest.mark.parametrize(
+    ("targets", "status"),
+    [
+        ({"selector": {"name": "web-*"}}, 400),
+        ({"selector": {"name": "web-*"}, "pick": 2}, 400),
+        ({"selector": {"name": "web-*"}, "pick": "any"}, 201),
+        ({"selector": {"name": "web-*"}, "pick": 1}, 201),
+    ],
+)
+def test_a_download_is_from_one_server(api, server, monkeypatch, targets, status):
+    """Each further one would overwrite the object of the one before."""
+    monkeypatch.setenv("CRONHOP_TRANSFER_BUCKET", "files")
+    wiring.services.cache_clear()
+    spec = {"direction": "download", "path": "/etc/app.conf", "object_key": "app.conf"}
+    body = task_body(server, kind="file_transfer", spec=spec)
+
+    made = api("POST", "/v1/tasks", {**body, "name": "one"})
+    path = f"/v1/tasks/{made.body['task_id']}/run"
+    ran = api("POST", path, {"targets": targets})
+    answer = api("POST", "/v1/tasks", {**body, "targets": targets})
+
+    assert made.status == 201
+    assert (answer.status, ran.status) == (status, 400 if status == 400 else 202)
+
+
 def test_run_now_is_on_record_at_once(api, server, world):
     """Run now answers with the run's id; the run is pending and its start sent."""
     task = api("POST", "/v1/tasks", task_body(server)).body
@@ -808,7 +833,7 @@ def test_run_now_survives_a_queue_that_is_away(api, server, world, monkeypatch):
 def test_lists_go_on_where_they_stopped(api, credential):
     """Pages hold everything once, and a cursor of another list is refused."""
     for number in range(5):
-        api("POST", "/v1/servers", server_body(name=f"fleet-{number}"))
+        api("POST", "/v1/servers", server_body(name=f"web-{number}"))
 
     first = api("GET", "/v1/servers", query="limit=2").body
     api("POST", "/v1/servers", server_body(name="web-9"))

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from cronhop.domain.ids import new_id
 from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.retry import Retry
 from cronhop.domain.rollout import Rollout
@@ -13,7 +14,7 @@ from cronhop.domain.server import ServerStatus
 from cronhop.domain.targets import Pick, Selector, Targets
 from cronhop.domain.task import Overlap
 from cronhop.errors import Conflict, Invalid
-from cronhop.services import choose
+from cronhop.services import choose, gate
 from cronhop.services.dead_letters import revive
 from cronhop.store import connection, executions, fleets, runs, servers, tasks
 from cronhop.store.servers import ServerRow
@@ -717,6 +718,43 @@ def test_executor_killed_anywhere(world, host, crowd, code, monkeypatch):
             assert (ended.state, shown[3].state) == (State.FAILED, State.FAILED)
             assert 4 <= len(mine) <= 5
             assert shown[5].reason == "max failures"
+
+
+def test_a_batch_of_more_than_a_step_is_one(world, host, monkeypatch):
+    """However many starts go behind one move of the cursor otherwise."""
+    server = world.add_server()
+    ids = tuple(new_id(world.clock()) for _ in range(300))
+    monkeypatch.setattr(gate, "choose", lambda *args, **kwargs: ids)
+    task = fleet_task(world, [server], max_parallel=250, batches=True)
+
+    run = run_now(world, task)
+    world.deliver()
+
+    assert fleets.progress(runs.get(run.run_id)).sent == 250
+
+
+def test_round_robin_goes_on_from_what_is_on_record(world, host, monkeypatch):
+    """The answer of the write that lets a run begin is lost."""
+    crowd = [world.add_server() for _ in range(3)]
+    task = world.add_task(
+        targets=Targets(
+            server_ids=tuple(one.server_id for one in crowd), pick=Pick.ROUND_ROBIN
+        ),
+        overlap=Overlap.ALLOW,
+    )
+    real, picked = runs.begin, []
+
+    def lost(*args, **kwargs):
+        real(*args, **kwargs)
+        return False
+
+    for begin in (real, lost, real):
+        monkeypatch.setattr(runs, "begin", begin)
+        run = run_now(world, task)
+        world.deliver()
+        picked += runs.get(run.run_id).targets
+
+    assert sorted(picked) == sorted(one.server_id for one in crowd)
 
 
 # Many

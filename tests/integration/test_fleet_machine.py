@@ -3,33 +3,24 @@
 As in test_state_machine.py: the executors, the dispatcher and the tables are real.
 """
 
-import os
-
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     rule,
-    run_state_machine_as_test,
 )
-from moto import mock_aws
 
 from cronhop.domain.retry import Retry
 from cronhop.domain.rollout import CANARY, TOO_MANY, Rollout, share_of
 from cronhop.domain.run import State
 from cronhop.domain.task import Overlap
-from cronhop.errors import Conflict
 from cronhop.store import executions, fleets
-from tests.host import TIMEOUT_S, Host
-from tests.world import REGION, THOROUGH, Killed, World
+from tests.host import TIMEOUT_S
+from tests.machine import Machine, run_machine
+from tests.world import THOROUGH
 
 SERVERS = 7
-# What is drawn may not hang on what there is: ids are random, so the same choices
-# lead to another order each time.
-WHICH = st.integers(0, 999)
 ROLLOUTS = (
     Rollout(max_parallel=3),
     Rollout(max_parallel=2, batches=True, max_failures=1, success_threshold="50%"),
@@ -37,29 +28,8 @@ ROLLOUTS = (
 )
 
 
-class Fleets(RuleBasedStateMachine):
+class Fleets(Machine):
     """Runs of three tasks on the same servers, in steps of three kinds."""
-
-    def __init__(self):
-        super().__init__()
-        self.patch = pytest.MonkeyPatch()
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            self.patch.setenv(name, "testing")
-        self.patch.setenv("AWS_DEFAULT_REGION", REGION)
-        self.aws = mock_aws()
-        self.aws.start()
-        self.world = World(dict(os.environ))
-        self.host = Host(self.world)
-        self.host.install(self.patch)
-        self.pending, self.ended, self.asked = [], {}, set()
-
-    def teardown(self):
-        try:
-            self.drain()
-            self.check()
-        finally:
-            self.aws.stop()
-            self.patch.undo()
 
     @initialize()
     def begin(self):
@@ -76,74 +46,11 @@ class Fleets(RuleBasedStateMachine):
             for rollout, attempts in zip(ROLLOUTS, (1, 1, 2), strict=True)
         ]
 
-    @rule(number=st.integers(0, 2))
-    def run_now(self, number):
-        now = self.world.clock()
-        self.world.tasks.run(self.tasks[number].task_id, by="ada", now=now)
-
-    @rule()
-    def tick(self):
-        self.world.tick()
-
-    @rule(
-        which=st.lists(WHICH, min_size=1, max_size=12),
-        again=st.booleans(),
-        death=st.none() | st.integers(0, 60),
-        lossy=st.none() | st.integers(0, 30),
-    )
-    def deliver(self, which, again, death, lossy):
-        """Hand over messages; the executor may die, or not hear an answer."""
-        self.pending += [message for message, _ in self.world.messages()]
-        for one in which[: len(self.pending)]:
-            number = one % len(self.pending)
-            message = self.pending[number] if again else self.pending.pop(number)
-            self.world.deathtrap.set(death)
-            self.world.deathtrap.set_lossy(lossy)
-            try:
-                self.world.handle(message)
-            except Killed:
-                self.world.restart()
-            finally:
-                self.world.deathtrap.set(None)
-                self.world.deathtrap.set_lossy(None)
-
-    @rule(which=WHICH)
-    def lose(self, which):
-        if self.pending:
-            self.pending.pop(which % len(self.pending))
-
-    @rule(seconds=st.sampled_from([1, 20, 60, 125, 300]))
-    def pass_time(self, seconds):
-        self.world.clock.move(seconds=seconds)
-
     @rule(count=st.integers(1, 7), code=st.sampled_from([0, 0, 0, 1]))
     def commands_end(self, count, code):
         for command in self.host.running[:count]:
             command.how, command.code = "exited", code
             command.ended_at = self.world.clock()
-
-    @rule(which=WHICH)
-    def cancel(self, which):
-        rows = self.world.all_runs()
-        if rows:
-            run = rows[which % len(rows)]
-            try:
-                self.world.runs.cancel(run.run_id, by="ada", now=self.world.clock())
-            except Conflict:
-                assert run.state.is_terminal
-            else:
-                self.asked.add(run.run_id)
-
-    @invariant()
-    def terminal_is_final(self):
-        for row in self.world.rows("runs"):
-            if "state" in row and State(row["state"]["S"]).is_terminal:
-                end = (row["state"], row.get("reason"))
-                assert self.ended.setdefault(row["run_id"]["S"], end) == end
-
-    @invariant()
-    def nothing_starts_twice(self):
-        assert all(command.starts <= 1 for command in self.host.commands.values())
 
     @invariant()
     def no_more_run_than_may(self):
@@ -172,8 +79,7 @@ class Fleets(RuleBasedStateMachine):
             for command in self.host.running:
                 command.how, command.code = "exited", 0
                 command.ended_at = self.world.clock()
-            rows = self.world.rows("executions") + self.world.rows("runs")
-            if not any("next_poll" in row or "check_at" in row for row in rows):
+            if not self.is_open():
                 break
             self.world.clock.move(minutes=2)
             self.world.tick()
@@ -221,13 +127,4 @@ class Fleets(RuleBasedStateMachine):
 @pytest.mark.timeout(300 * THOROUGH)
 def test_any_history_of_fleets():
     """At most one start a target; each has its outcome; no run stalls."""
-    run_state_machine_as_test(
-        Fleets,
-        settings=settings(
-            max_examples=6 * THOROUGH,
-            stateful_step_count=40,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            phases=[Phase.generate],
-        ),
-    )
+    run_machine(Fleets, examples=6)

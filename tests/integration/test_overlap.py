@@ -1,10 +1,15 @@
 """Overlap `queue` and `replace`: one run at a time, and none is forgotten."""
 
+import dataclasses
+
 import pytest
 
+from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.run import State
+from cronhop.domain.server import ServerStatus
+from cronhop.domain.targets import Selector, Targets
 from cronhop.domain.task import Overlap
-from cronhop.store import runs, tasks
+from cronhop.store import runs, servers, tasks
 from tests.host import Host
 from tests.world import Killed
 
@@ -212,3 +217,139 @@ def test_older_one_that_comes_late_is_skipped(world, host, task):
 
     assert (state(old), state(new)) == (State.SKIPPED, State.RUNNING)
     assert len(host.running) == 1
+
+
+def die_at_begin(world, monkeypatch):
+    """Let the executor die that has taken the task for a run, before that begins."""
+
+    def die(*args, **kwargs):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "begin", die)
+        with pytest.raises(Killed):
+            world.deliver()
+    world.restart()
+
+
+@pytest.mark.parametrize(
+    "task", [(Overlap.QUEUE, 1), (Overlap.QUEUE, 2)], indirect=True
+)
+def test_who_holds_the_task_waits_for_nobody(world, host, task, monkeypatch):
+    """Its executor died, and an older run came to wait for it since."""
+    older = world.tasks.run(task.task_id, by="ada", now=world.clock())
+    world.messages()  # its start is lost
+    world.clock.move(seconds=30)
+    holder = world.tasks.run(task.task_id, by="ada", now=world.clock())
+    die_at_begin(world, monkeypatch)
+
+    for _ in range(6):
+        world.clock.move(minutes=2)
+        world.tick()
+        deliver_all(world)
+        for command in host.running:
+            command.how, command.code = "exited", 0
+            command.ended_at = world.clock()
+
+    assert [state(one) for one in (older, holder)] == [State.COMPLETED] * 2
+
+
+@queue
+def test_a_start_that_comes_twice_does_not_skip_the_holder(
+    world, host, task, monkeypatch
+):
+    """The second one comes while the first is between its turn and its begin."""
+    older = world.tasks.run(task.task_id, by="ada", now=world.clock())
+    ((first, _),) = world.messages()
+    world.clock.move(seconds=30)
+    holder = world.tasks.run(task.task_id, by="ada", now=world.clock())
+    ((second, _),) = world.messages()
+    real = runs.begin
+
+    def slow(*args, **kwargs):
+        monkeypatch.setattr(runs, "begin", real)
+        world.handle(first)
+        world.handle(second)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(runs, "begin", slow)
+    world.handle(second)
+
+    assert (state(older), state(holder)) == (State.PENDING, State.RUNNING)
+
+
+def test_servers_are_looked_for_when_it_is_its_turn(world, host):
+    """None matches while another run is under way: that is no matter yet."""
+    server = world.add_server(environment="prod")
+    task = world.add_task(
+        overlap=Overlap.QUEUE,
+        timeout_s=900,
+        kill_grace_s=10,
+        targets=Targets(selector=Selector(environment="prod")),
+    )
+    run_now(world, task)
+    waiter = run_now(world, task)
+    present = servers.get(server.server_id)
+    away = dataclasses.replace(
+        present, status=ServerStatus.MAINTENANCE, version=present.version + 1
+    )
+    servers.replace(present, away)
+    world.clock.move(minutes=3)
+    world.tick()
+    deliver_all(world)
+    before = state(waiter)
+    end(world, host)
+
+    assert before is State.PENDING
+    assert (state(waiter), runs.get(waiter.run_id).reason) == (
+        State.FAILED,
+        "no enabled server matches",
+    )
+    assert tasks.get(task.task_id).active_run is None
+
+
+@replace
+def test_who_never_began_is_replaced_at_once(world, host, task, monkeypatch):
+    """Nothing of it has to end first."""
+    holder = world.tasks.run(task.task_id, by="ada", now=world.clock())
+    die_at_begin(world, monkeypatch)
+
+    newer = run_now(world, task)
+
+    assert (state(holder), state(newer)) == (State.CANCELLED, State.RUNNING)
+
+
+def test_a_retry_gives_the_task_back(world, host):
+    """By the overlap that it passed the gate with, not by that of its version."""
+    server = world.add_server()
+    task = world.add_task(server, overlap=Overlap.ALLOW, timeout_s=900, kill_grace_s=10)
+    failed = run_now(world, task)
+    host.running[0].code, host.running[0].ended_at = 1, world.clock()
+    host.running[0].how = "exited"
+    world.clock.move(minutes=2)
+    world.tick()
+    deliver_all(world)
+    world.tasks.change(
+        task.task_id,
+        dataclasses.replace(task.definition, overlap=Overlap.QUEUE),
+        version=None,
+        by="ada",
+        now=world.clock(),
+    )
+    retry = world.runs.retry(failed.run_id, by="ada", now=world.clock())
+    deliver_all(world)
+    waiter = run_now(world, task)
+    (command,) = host.running
+    command.how, command.code, command.ended_at = "exited", 0, world.clock()
+    world.clock.move(minutes=1)
+    world.handle(
+        Message(
+            kind=MessageKind.POLL,
+            run_id=retry.run_id,
+            server_id=server.server_id,
+            group=task.task_id,
+        )
+    )
+    deliver_all(world)
+
+    assert (state(retry), state(waiter)) == (State.COMPLETED, State.RUNNING)

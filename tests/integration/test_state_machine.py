@@ -6,63 +6,30 @@ a cancel that takes the guard or ends the command. That runner.sh keeps this is
 shown elsewhere, on a real sshd.
 """
 
-import os
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
-from moto import mock_aws
+from hypothesis.stateful import initialize, rule
 
 from cronhop.domain.retry import Retry
 from cronhop.domain.run import State
 from cronhop.domain.task import Overlap
-from cronhop.errors import Conflict
 from cronhop.store import executions, servers
-from tests.host import TIMEOUT_S, Host
-from tests.world import REGION, THOROUGH, Killed, World
+from tests.host import TIMEOUT_S
+from tests.machine import WHICH, Machine, run_machine
+from tests.world import THOROUGH
 
 GRACE_S, LOST_AFTER_S = 10, 3600
-# What is drawn may not hang on what there is: ids are random, so the same choices
-# lead to another order each time.
-WHICH = st.integers(0, 999)
 RETRY = Retry(max_attempts=3, interval_s=20, backoff=3.0)
 
 
-class Executions(RuleBasedStateMachine):
+class Executions(Machine):
     """Runs of three tasks on a server with two places."""
 
     def __init__(self):
         super().__init__()
-        self.patch = pytest.MonkeyPatch()
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            self.patch.setenv(name, "testing")
-        self.patch.setenv("AWS_DEFAULT_REGION", REGION)
-        self.aws = mock_aws()
-        self.aws.start()
-        environ = dict(os.environ)
-        self.world = World(environ)
-        self.host = Host(self.world)
-        self.host.install(self.patch)
-        self.pending = []
-        self.ended = {}
-        self.asked = set()
         self.was_down = self.was_rebooted = False
-
-    def teardown(self):
-        try:
-            self.drain()
-            self.check()
-        finally:
-            self.aws.stop()
-            self.patch.undo()
 
     @initialize()
     def begin(self):
@@ -82,66 +49,12 @@ class Executions(RuleBasedStateMachine):
             ),
         ]
 
-    @rule(number=st.integers(0, 2))
-    def run_now(self, number):
-        self.world.tasks.run(
-            self.tasks[number].task_id, by="ada", now=self.world.clock()
-        )
-
-    @rule()
-    def tick(self):
-        self.world.tick()
-
-    @rule(
-        which=WHICH,
-        again=st.booleans(),
-        death=st.none() | st.integers(0, 60),
-        lossy=st.none() | st.integers(0, 30),
-    )
-    def deliver(self, which, again, death, lossy):
-        """Hand over a message; the executor may die, or not hear an answer."""
-        self.pending += [message for message, _ in self.world.messages()]
-        if not self.pending:
-            return
-        number = which % len(self.pending)
-        message = self.pending[number] if again else self.pending.pop(number)
-        self.world.deathtrap.set(death)
-        self.world.deathtrap.set_lossy(lossy)
-        try:
-            self.world.handle(message)
-        except Killed:
-            self.world.restart()
-        finally:
-            self.world.deathtrap.set(None)
-            self.world.deathtrap.set_lossy(None)
-
-    @rule()
-    def lose(self):
-        if self.pending:
-            self.pending.pop()
-
-    @rule(seconds=st.sampled_from([1, 5, 20, 60, 125, 300]))
-    def pass_time(self, seconds):
-        self.world.clock.move(seconds=seconds)
-
     @rule(which=WHICH, code=st.sampled_from([0, 0, 1, 3]))
     def command_ends(self, which, code):
         if self.host.running:
             command = self.host.running[which % len(self.host.running)]
             command.how, command.code = "exited", code
             command.ended_at = self.world.clock()
-
-    @rule(which=WHICH)
-    def cancel(self, which):
-        rows = self.world.all_runs()
-        if rows:
-            run = rows[which % len(rows)]
-            try:
-                self.world.runs.cancel(run.run_id, by="ada", now=self.world.clock())
-            except Conflict:
-                assert run.state.is_terminal
-            else:
-                self.asked.add(run.run_id)
 
     @rule(which=WHICH)
     def look(self, which):
@@ -164,29 +77,13 @@ class Executions(RuleBasedStateMachine):
             command.how, command.ended_at = "lost", self.world.clock()
         self.was_rebooted = True
 
-    @invariant()
-    def terminal_is_final(self):
-        for row in self.world.rows("runs"):
-            if State(row["state"]["S"]).is_terminal:
-                end = (row["state"], row.get("reason"))
-                assert self.ended.setdefault(row["run_id"]["S"], end) == end
-
-    @invariant()
-    def nothing_starts_twice(self):
-        assert all(command.starts <= 1 for command in self.host.commands.values())
-
     def drain(self):
         """Let everything flow again until nothing is open."""
         self.host.is_up = True
         self.pending.clear()
         for _ in range(60):
             self.world.deliver()
-            polled = [
-                row for row in self.world.rows("executions") if "next_poll" in row
-            ]
-            if not polled and not any(
-                "check_at" in row for row in self.world.rows("runs")
-            ):
+            if not self.is_open():
                 break
             self.world.clock.move(minutes=2)
             self.world.tick()
@@ -238,13 +135,4 @@ class Executions(RuleBasedStateMachine):
 @pytest.mark.timeout(300 * THOROUGH)
 def test_any_history_of_executions():
     """At most one start an attempt; ends are final and true; nothing is left."""
-    run_state_machine_as_test(
-        Executions,
-        settings=settings(
-            max_examples=8 * THOROUGH,
-            stateful_step_count=40,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            phases=[Phase.generate],
-        ),
-    )
+    run_machine(Executions, examples=8)

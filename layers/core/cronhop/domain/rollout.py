@@ -146,7 +146,7 @@ def verdict(
     if progress.count(State.SKIPPED) == progress.total:
         return State.SKIPPED, words
     # Nothing failed, and yet it is not what was asked for.
-    return State.FAILED, words
+    return State.FAILED, f"{words}, of {_needed(rollout, progress)} that had to"
 
 
 def _needed(rollout: Rollout, progress: Progress) -> int:

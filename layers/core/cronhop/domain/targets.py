@@ -54,6 +54,13 @@ class Targets:
     selector: Selector | None = None
     pick: Pick | int = Pick.ALL
 
+    @property
+    def may_be_several(self) -> bool:
+        """Whether a run may be on more than one server."""
+        if self.pick is Pick.ALL:
+            return self.selector is not None or len(self.server_ids) > 1
+        return isinstance(self.pick, int) and self.pick > 1
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
         where: dict[str, Any] = {"server_ids": list(self.server_ids)}

@@ -23,7 +23,9 @@ def end_run(
     """Ensure that the run has ended, and that its task is free for the next one."""
     if runs.end(run.run_id, state=state, reason=reason, now=now):
         tell(run, state, reason)
-    if definition is None or definition.overlap is not Overlap.ALLOW:
+    # A retry passed the gate by the task's present overlap, not by its version's.
+    may_hold = definition is None or definition.overlap is not Overlap.ALLOW
+    if may_hold or run.retry_of:
         waiting = tasks.release(run.task_id, run.run_id)
         call_next(run, waiting, lambda message: queue.send([(message, 0)]))
 

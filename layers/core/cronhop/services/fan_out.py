@@ -134,7 +134,9 @@ class FanOut:
                 progress = fleets.progress(run)
                 continue
             old = progress.sent
-            new = min(next_sent(rollout, progress), old + STEP)
+            new = next_sent(rollout, progress)
+            if not rollout.batches:  # a batch is one step
+                new = min(new, old + STEP)
             if new == old:
                 return
             moved = fleets.move(run, old=old, new=new, sender=sender, now=self._now())

@@ -8,9 +8,9 @@ from datetime import datetime
 from cronhop.domain.gate import Refusal, refusal
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.targets import Pick
-from cronhop.domain.task import Task
+from cronhop.domain.task import Overlap, Task
 from cronhop.services.choose import choose
-from cronhop.services.overlap import Send, take_turn
+from cronhop.services.overlap import Send, call_next, take_turn
 from cronhop.store import calendars, fleets, holds, runs, tasks
 
 
@@ -19,9 +19,9 @@ def pass_gate(run: Run, now: datetime, send: Send) -> Refusal | None:
 
     1. the task is there and enabled, the slot still one of its schedule and
        not held back, the start deadline not over
-    2. there is a server to run on
-    3. no other run of the task is under way, where that matters; else it waits
+    2. no other run of the task is under way, where that matters; else it waits
        in its row, with the reason
+    3. there is a server to run on
     4. one conditional write fixes the version and the targets; who loses it
        goes on from the row. Several targets are put on record before, under a
        name of their own, which that write makes the run's
@@ -38,9 +38,6 @@ def pass_gate(run: Run, now: datetime, send: Send) -> Refusal | None:
 
 def _let_through(run: Run, task: Task, now: datetime, send: Send) -> Refusal | None:
     """Let the run begin, unless it has nowhere to run or would overlap another."""
-    targets = _targets(run, task)
-    if isinstance(targets, Refusal):
-        return targets
     answer = take_turn(run, task, now, send)
     if isinstance(answer, Refusal):
         return answer
@@ -48,10 +45,15 @@ def _let_through(run: Run, task: Task, now: datetime, send: Send) -> Refusal | N
         if run.reason != answer.reason:
             runs.note(run.run_id, answer.reason)
         return None
+    targets = _targets(run, task)
+    if isinstance(targets, Refusal):
+        if task.definition.overlap is not Overlap.ALLOW:
+            call_next(run, tasks.release(task.task_id, run.run_id), send)
+        return targets
     fleet = tokens.token_hex(8) if len(targets) > 1 else None
     if fleet:
         fleets.freeze(run.run_id, fleet, targets, now=now)
-    begun = runs.begin(
+    runs.begin(
         run.run_id,
         task_version=run.task_version or task.version,
         targets=targets,
@@ -59,8 +61,11 @@ def _let_through(run: Run, task: Task, now: datetime, send: Send) -> Refusal | N
         fleet=fleet,
     )
     is_next = not (run.retry_of or run.has_own_targets)
-    if begun and is_next and task.definition.targets.pick is Pick.ROUND_ROBIN:
-        tasks.keep_target(task.task_id, targets[0])
+    if is_next and task.definition.targets.pick is Pick.ROUND_ROBIN:
+        # Another executor may have let it through, to another server.
+        present = runs.get(run.run_id)
+        if present and present.targets:
+            tasks.keep_target(task.task_id, present.targets[0])
     return None
 
 

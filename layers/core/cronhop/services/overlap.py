@@ -64,7 +64,8 @@ def _give_way(run: Run, task: Task, waiting: list[str]) -> Refusal | Wait | None
     if task.definition.overlap is Overlap.SKIP:
         return _skipped(f"run {ahead} of this task is not over") if ahead else None
     older = [one for one in waiting if one < run.run_id]
-    if ahead is None and not older:
+    # Who holds the task has had its turn, whoever has come to wait since.
+    if task.active_run == run.run_id or (ahead is None and not older):
         return None
     limit = task.definition.overlap_limit
     if not tasks.wait(task.task_id, run.run_id, limit=limit):
@@ -91,12 +92,12 @@ def _replace(
         return None
     tasks.wait(task.task_id, run.run_id, limit=len(waiting) + 2)
     by = f"run {run.run_id}"
+    # One that took the task, and has not begun, never does.
+    early = f"cancelled by {by} before it began"
     if runs.ask_cancel(holder, by=by, now=now):
         send(Message(kind=MessageKind.CANCEL, run_id=holder, group=run.task_id))
-    else:
-        # It took the task, and has not begun: then it never does.
-        reason = f"cancelled by {by} before it began"
-        runs.refuse(holder, state=State.CANCELLED, reason=reason, now=now)
+    elif runs.refuse(holder, state=State.CANCELLED, reason=early, now=now):
+        return None
     return Wait(reason=f"replaces run {holder} of this task when that has ended")
 
 

@@ -14,8 +14,8 @@ from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import OnceSchedule, next_slot
 from cronhop.domain.schedule import check as check_schedule
 from cronhop.domain.targets import MAX_SERVER_IDS, Targets
-from cronhop.domain.task import Script, Task, TaskDefinition
-from cronhop.domain.transfer import FileTransfer
+from cronhop.domain.task import Script, Spec, Task, TaskDefinition
+from cronhop.domain.transfer import Direction, FileTransfer
 from cronhop.errors import Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import Dispatcher
@@ -172,6 +172,7 @@ class Tasks:
         task = self.get(task_id)
         if targets:
             _check_servers(targets)
+            _check_download(task.definition.spec, targets)
         run = Run(
             run_id=new_id(now),
             task_id=task_id,
@@ -215,9 +216,16 @@ def last_run(task_id: str) -> Run | None:
 
     Slots inside the look-ahead are on record before they are due.
     """
-    page = runs.of_task(task_id, limit=10, after=None)
-    begun = (run for run in page.items if run.state is not State.PENDING)
-    return next(begun, None)
+    after = None
+    for limit in (10, 100, 100):  # as many may wait for their turn, and more
+        page = runs.of_task(task_id, limit=limit, after=after)
+        for run in page.items:
+            if run.state is not State.PENDING:
+                return run
+        after = page.last
+        if after is None:
+            break
+    return None
 
 
 def _timing(definition: TaskDefinition) -> tuple[object, bool]:
@@ -269,6 +277,19 @@ def _check_servers(targets: Targets) -> None:
             )
 
 
+def _check_download(spec: Spec, targets: Targets) -> None:
+    """Ensure that a file which is taken from servers is taken from one."""
+    is_download = (
+        isinstance(spec, FileTransfer) and spec.direction is Direction.DOWNLOAD
+    )
+    if is_download and targets.may_be_several:
+        raise Invalid(
+            "targets.pick",
+            "a download is from one server, or each would overwrite the object of the"
+            " one before: write one id, or pick any, round_robin or 1",
+        )
+
+
 def _check_moves(old: TaskDefinition, new: TaskDefinition) -> None:
     """Ensure that the change of the targets fits in a transaction."""
     moves = len(set(old.targets.server_ids) ^ set(new.targets.server_ids))
@@ -291,6 +312,7 @@ def _check(task: Task) -> None:
                     f"there is no calendar {name!r}",
                 )
     _check_servers(definition.targets)
+    _check_download(definition.spec, definition.targets)
     size = len(json.dumps(definition.to_dict()))  # as it is kept: in ASCII
     if size > MAX_DEFINITION_BYTES:
         raise Invalid(

@@ -94,7 +94,8 @@ def _of_run(run: Run) -> tuple[Verdict, str]:
     reason = run.reason or "no reason is on record"
     match run.state:
         case State.PENDING:
-            return Verdict.WAITING, "its run is on record and has not begun"
+            then = f": {run.reason}" if run.reason else ""
+            return Verdict.WAITING, f"its run is on record and has not begun{then}"
         case State.SKIPPED:
             return Verdict.SKIPPED, reason
         case State.MISSED:
