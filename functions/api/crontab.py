@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ from .views import answer
 from .wiring import now, services
 
 MAX_TEXT = 64 * 1024  # characters
+MAX_WRITTEN = 1_800_000  # bytes; each is written twice, a transaction takes 4 MB
 
 router = Router()
 
@@ -49,9 +51,10 @@ class CrontabBody(StrictBody):
 @router.post("/v1/import/crontab")
 def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
     entries = _entries(body)
+    logins = usernames(body.server_ids)
     definitions, shown = [], []
     for entry in entries:
-        definition, reason = _definition(body, entry)
+        definition, reason = _definition(body, entry, logins)
         if definition:
             definitions.append(definition)
         shown.append(_view(entry, definition, reason))
@@ -61,6 +64,11 @@ def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
             "text",
             f"it has {len(definitions)} tasks; {limit} at most are made at once, all or"
             " none: import it in parts",
+        )
+    size = sum(len(json.dumps(one.to_dict())) for one in definitions)
+    if size > MAX_WRITTEN:
+        raise Invalid(
+            "text", f"its tasks have {size} bytes, more than {MAX_WRITTEN} at once"
         )
     if body.dry_run:
         return answer({"dry_run": True, "tasks": shown})
@@ -89,13 +97,16 @@ def _entries(body: CrontabBody) -> list[Entry]:
 
 
 def _definition(
-    body: CrontabBody, entry: Entry
+    body: CrontabBody, entry: Entry, logins: set[str]
 ) -> tuple[TaskDefinition | None, str | None]:
-    """Return the task of a line, or why it cannot be one."""
+    """Return the task of a line, or why it cannot be one.
+
+    `logins` are the users that cronhop logs in as.
+    """
     if entry.task is None:
         return None, entry.reason
     spec = dict(entry.task["spec"])
-    if usernames(body.server_ids) == {spec.get("run_as")}:
+    if logins == {spec.get("run_as")}:
         del spec["run_as"]  # who logs in anyway
     try:
         definition = task_definition(

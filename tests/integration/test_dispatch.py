@@ -484,3 +484,73 @@ def test_any_outage_is_bounded_work(world, server, monkeypatch, catch_up):
     assert len(report.started) == {"one": 15, "all": 109, "none": 15}[catch_up]
     assert len(world.all_runs()) < 130
     assert len(searches) < 5000
+
+
+def test_many_rows_of_ticks_that_died_cost_reads_only(world, server, monkeypatch):
+    """A task of every second, of which five minutes were put and never sent."""
+    task = outage(
+        world,
+        server,
+        schedule=CronSchedule(cron="* * * * * *", seconds=True),
+        catch_up=CatchUp.ONE,
+    )
+    start = task.next_run
+    for number in range(200):
+        slot = start + timedelta(seconds=number)
+        runs.add(plan._run(task, slot, slot))
+    world.clock.now = start + timedelta(minutes=5)
+    searches = 0
+    real = schedule.latest_slots
+
+    def latest_slots(*args, **kwargs):
+        nonlocal searches
+        searches += 1
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(plan, "latest_slots", latest_slots)
+    report = world.tick()
+
+    assert len(report.started) == 200
+    assert searches == 0
+    assert tasks.get(task.task_id).next_run == start + timedelta(seconds=200)
+
+
+def test_no_slot_is_left_out_by_a_change_after_a_crash(world, server):
+    """More of its slots have passed than one plan holds."""
+    task = outage(
+        world, server, schedule=EverySchedule(every_s=1), catch_up=CatchUp.ALL
+    )
+    start = task.next_run
+    for number in range(250):
+        slot = start + timedelta(seconds=number)
+        runs.add(plan._run(task, slot, slot))
+    world.clock.now = start + timedelta(minutes=10)
+
+    world.tasks.delete(task.task_id, version=None, now=world.clock())
+
+    covered = []
+    for run in world.all_runs():
+        covered += slots(task.schedule, run.slot, run.missed_to or run.slot)
+    assert set(slots(task.schedule, start, world.clock())) <= set(covered)
+    assert len(covered) == len(set(covered))
+
+
+def test_a_row_that_cannot_be_read_leaves_the_others_to_the_tick(
+    world, server, monkeypatch
+):
+    """Its task comes again with the next one."""
+    good, bad = (world.add_task(server, cron="*/5 * * * *") for _ in range(2))
+    world.clock.now = good.next_run
+    runs.add(plan._run(bad, bad.next_run, bad.next_run))
+    real = runs.get
+
+    def get(run_id):
+        if run_id == slot_run_id(bad.task_id, bad.next_run):
+            raise RuntimeError("unreadable")
+        return real(run_id)
+
+    monkeypatch.setattr(runs, "get", get)
+    report = world.tick()
+
+    assert report.failed == [bad.task_id]
+    assert report.started == [slot_run_id(good.task_id, good.next_run)]

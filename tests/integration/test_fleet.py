@@ -773,6 +773,7 @@ def calls(world):
     return made
 
 
+@pytest.mark.skipif(THOROUGH == 1, reason="it takes a minute: make test-slow")
 @pytest.mark.timeout(600)
 def test_thousand_targets(world, calls):
     """A selector of a thousand: each message does a little, items stay small.
@@ -830,7 +831,7 @@ def test_thousand_targets(world, calls):
         most |= calls
         waiting += [message for message, _ in world.messages()]
 
-    assert sent == list(enumerate(ids))
+    assert sorted(sent) == list(enumerate(ids))
     # Its outcome, the cursor, and of the last one the run's end and the task.
     assert most == {"UpdateItem": 3, "GetItem": 1}
     assert runs.get(run.run_id).state is State.COMPLETED

@@ -335,6 +335,27 @@ def test_a_visit_learns_that_nobody_will_wake_it(connection, guard):
     assert report.reason.startswith("runner died")
 
 
+def test_who_comes_after_the_cleaning_starts_nothing(connection, guard, home):
+    """A supervisor that was held up, while it went on record that it never was."""
+    job = Job(key=KEY, command=f"touch {home}/ran", environment={}, timeout_s=9)
+    words = runner.start_words(job, wait_s=0, inline_bytes=10)
+    held = f"touch {home}/held; until [ -e {home}/go ]; do sleep 0.1; done; ch_state="
+    script = runner.script("0" * 32, words).replace(b"ch_state=", held.encode(), 1)
+    assert script.index(b"ch_supervise()") < script.index(b"/held")
+    with ThreadPoolExecutor(1) as pool:
+        visit = pool.submit(connection.execute, script, limit=10_000)
+        wait_until((home / "held").exists)
+        for path in guard.iterdir():
+            path.unlink()
+        guard.chmod(0o500)
+        (home / "go").touch()
+        assert b"report lost" in visit.result(timeout=20)
+
+    wait_until(lambda: not visitors(home))
+    assert not (home / "ran").exists()
+    assert list(guard.iterdir()) == []
+
+
 def test_a_long_grace_does_not_hold_the_visit(connection, guard):
     """It has waited long enough while the command is given time to end."""
     report = start(

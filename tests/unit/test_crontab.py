@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cronhop.domain.crontab import Entry, read
+from cronhop.errors import Invalid
 
 
 def only(text: str, *, is_system: bool = False) -> Entry:
@@ -192,3 +194,41 @@ def test_any_text_is_read(text: str, *, is_system: bool) -> None:
     assert all((entry.task is None) != (entry.reason is None) for entry in entries)
     found = [entry.task["name"] for entry in entries if entry.task]
     assert len(set(found)) == len(found)
+
+
+def test_backslashes_are_read_as_cron_reads_them() -> None:
+    """Two are one, and do not keep a `%` from ending the command."""
+    assert spec(r"0 1 * * * date +\%F")["command"] == "date +%F"
+    assert spec(r"0 1 * * * printf a\\nb")["command"] == r"printf a\nb"
+    ended = spec(r"0 1 * * * cat \\%x\%y")["command"]
+    assert ended == "exec <<'CRONHOP_STDIN'\nx%y\nCRONHOP_STDIN\ncat \\"
+
+
+def test_only_a_newline_ends_a_line() -> None:
+    """What other readers take for one is part of the command."""
+    (entry,) = read("0 1 * * * echo a\fMAILTO=x\r\n")
+
+    assert entry.task is not None
+    assert entry.task["spec"]["command"] == "echo a\fMAILTO=x"
+
+
+def test_a_line_that_was_turned_off_names_nothing() -> None:
+    """Stars at its front are times, no ornament."""
+    assert names("#* * * * * /usr/bin/old\n0 1 * * * new") == ["new"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["* * * * * a\n" * 101, "".join(f"V{number}=1\n" for number in range(101))],
+)
+def test_what_is_longer_than_any_crontab_is_refused(text: str) -> None:
+    """It would take minutes, and be refused all the same."""
+    with pytest.raises(Invalid, match="more than 100"):
+        read(text)
+
+
+def test_many_lines_of_one_command_have_names_of_their_own() -> None:
+    found = names("* * * * * a\n" * 100)
+
+    assert len(set(found)) == 100
+    assert found[:3] == ["a", "a (2)", "a (3)"]

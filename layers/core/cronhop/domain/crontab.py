@@ -8,6 +8,7 @@ stands before the command.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 from cronhop.domain.variable import check_variable
 from cronhop.errors import Invalid
 
+MAX_ENTRIES = 100
+MAX_VARIABLES = 100
 NAME_LENGTH = 60  # characters of a name, so that a prefix fits before it
 SHELLS_WITH_HEREDOC = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"})
 
@@ -62,10 +65,12 @@ class _Reader:
     timezone: str
     variables: dict[str, str] = field(default_factory=dict)
     comment: str = ""
-    names: set[str] = field(default_factory=set)
+    names: Counter[str] = field(default_factory=Counter)
+    count: int = 0
 
     def entries(self, text: str) -> Iterator[Entry]:
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, ended in enumerate(text.split("\n"), start=1):
+            line = ended.removesuffix("\r")
             stripped = line.strip(" \t")
             if not stripped:
                 self.comment = ""
@@ -74,7 +79,16 @@ class _Reader:
             elif match := _VARIABLE.fullmatch(stripped):
                 self.comment = ""
                 self.variables[_unquoted(match[1])] = _unquoted(match[2])
+                if len(self.variables) > MAX_VARIABLES:
+                    raise Invalid("text", f"more than {MAX_VARIABLES} variables")
+            elif self.count == MAX_ENTRIES:
+                raise Invalid(
+                    "text",
+                    f"more than {MAX_ENTRIES} of its lines run something: import it"
+                    " in parts",
+                )
             else:
+                self.count += 1
                 try:
                     task, notes = self._task(stripped)
                 except Invalid as exc:
@@ -149,12 +163,12 @@ class _Reader:
     def _name(self, command: str) -> str:
         words = "".join(char if char.isprintable() else " " for char in command)
         name = self.comment or " ".join(words.split())[:NAME_LENGTH].strip()
-        unique, number = name, 1
-        while unique in self.names:
-            number += 1
-            ending = f" ({number})"
+        unique = name
+        while self.names[unique]:
+            self.names[name] += 1
+            ending = f" ({self.names[name]})"
             unique = name[: NAME_LENGTH - len(ending)] + ending
-        self.names.add(unique)
+        self.names[unique] += 1
         return unique
 
     def _notes(self, stdin: str | None) -> Iterator[str]:
@@ -179,7 +193,8 @@ def read(text: str, *, is_system: bool = False, timezone: str = "UTC") -> list[E
 
     `is_system`: a user stands before each command, as in /etc/crontab.
     `timezone` is that of lines above which there is no CRON_TZ. Whether the parts
-    of a task can be accepted is not asked here.
+    of a task can be accepted is not asked here. Raises Invalid for `text` that is
+    longer than any crontab.
     """
     return list(_Reader(is_system=is_system, timezone=timezone).entries(text))
 
@@ -190,9 +205,20 @@ def _first_word(text: str) -> tuple[str, str]:
 
 
 def _split_stdin(rest: str) -> tuple[str, str | None]:
-    """Return the command, and the stdin after the first `%` that has no backslash."""
-    parts = [part.replace("\\%", "%") for part in re.split(r"(?<!\\)%", rest)]
-    return parts[0], "\n".join(parts[1:]) if len(parts) > 1 else None
+    """Return the command, and the stdin after the first `%` that is not escaped.
+
+    As cron reads it: in the command `\\%` is `%` and two backslashes are one.
+    """
+    command, at = "", 0
+    while at < len(rest) and rest[at] != "%":
+        if rest[at] == "\\" and rest[at + 1 : at + 2] in {"%", "\\"}:
+            at += 1
+        command += rest[at]
+        at += 1
+    if at == len(rest):
+        return command, None
+    lines = re.split(r"(?<!\\)%", rest[at + 1 :])
+    return command, "\n".join(line.replace("\\%", "%") for line in lines)
 
 
 def _name_in(comment: str) -> str:
@@ -201,7 +227,8 @@ def _name_in(comment: str) -> str:
     if not name or not name.isprintable() or _HEADER.search(name):
         return ""
     # An entry that somebody has turned off.
-    return "" if _ENTRY.match(name) else name[:NAME_LENGTH].strip()
+    is_entry = _ENTRY.match(comment.lstrip("# \t"))
+    return "" if is_entry else name[:NAME_LENGTH].strip()
 
 
 def _unquoted(text: str) -> str:

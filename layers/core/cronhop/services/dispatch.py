@@ -25,6 +25,7 @@ from cronhop.observe import log
 from cronhop.services.plan import CHECK_AFTER, LOOK_AHEAD, Planned, plan
 from cronhop.store import executions, runs, tasks
 
+OVERDUE_ROUNDS = 5  # of what a plan holds, before a task changes
 SPREAD_AFTER_S = 5.0  # that a tick works alone
 TASKS_AT_ONCE = 200  # that are read together
 RUNS_AT_ONCE = 200  # whose rows are put together
@@ -105,7 +106,11 @@ class Dispatcher:
             self._in_time(due, stop_at, report, at_once=TASKS_AT_ONCE), None
         ):
             task_ids = [task_id for _, task_id in batch]
-            self._dispatch(task_ids, present, report, stop_at=stop_at)
+            try:
+                self._dispatch(task_ids, present, report, stop_at=stop_at)
+            except Exception as exc:  # noqa: BLE001  the others are not to blame
+                for task_id in task_ids:
+                    _fail(task_id, exc, report)
             if len(mine) > 1 and self._monotonic() >= alone_until:
                 alone_until = self._monotonic() + SPREAD_AFTER_S
                 if self._is_left(mine[1::2]):
@@ -149,11 +154,19 @@ class Dispatcher:
         For a task that is about to change or to go: its cursor moves, and what
         is due before would be nowhere on record. Raises if that cannot be done.
         """
-        if task.next_run and task.next_run <= now:
+        present: Task | None = task
+        for _ in range(OVERDUE_ROUNDS):
+            if not present or not present.next_run or present.next_run > now:
+                return
             report = TickReport()
             self._dispatch([task.task_id], lambda: now, report)
             if report.failed:
                 raise Conflict("its slots that have passed cannot be sent just now")
+            present = tasks.get(task.task_id)
+        raise Conflict(
+            "more of its slots have passed than can be sent at once; try again in a"
+            " minute"
+        )
 
     def send_run(self, run: Run) -> None:
         """Ask an executor to start a run now."""
@@ -202,6 +215,7 @@ class Dispatcher:
         stop_at: float = float("inf"),
     ) -> None:
         # Strong reads: the index may still show what is no longer due.
+        task_ids = list(dict.fromkeys(task_ids))  # or it may name one twice
         found = tasks.get_many(task_ids)
         planned: list[Planned] = []
         for task_id in task_ids:
@@ -370,8 +384,15 @@ def _intend(wanted: Sequence[Run]) -> Mapping[str, Run | Exception]:
         rows[run.run_id] = outcome if isinstance(outcome, Exception) else run
         if outcome is False:
             # It was there: of an earlier tick, or its answer was lost.
-            rows[run.run_id] = runs.get(run.run_id) or run
+            rows[run.run_id] = _row_or_error(run)
     return rows
+
+
+def _row_or_error(run: Run) -> Run | Exception:
+    try:
+        return runs.get(run.run_id) or run
+    except Exception as exc:  # noqa: BLE001  its task is left to the next tick
+        return exc
 
 
 def _is_to_start(row: Run | Exception) -> bool:

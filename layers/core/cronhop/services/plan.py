@@ -89,17 +89,23 @@ def _leave_out(
 
     `slot` has passed. It and those after it that are not started late become one
     `missed` row, whose id is that of `slot`; a `skipped` one if all of them were
-    held back. A slot that has a row is taken as
-    that row says, so that a tick which crashed half-way is repeated, not done
-    again otherwise: then what follows it is still to be looked at.
+    held back. A slot that has a row is taken as that row says, so that a tick which
+    crashed half-way is repeated, not done again otherwise: then what follows it is
+    still to be looked at.
     """
+    run_id = slot_run_id(task.task_id, slot)
+    # First of all: it costs a read, what follows some hundred searches.
+    row = runs.get(run_id)
+    if row:
+        resumed = next_slot(schedule, row.missed_to) if row.missed_to else slot
+        return resumed, False
     late = _late_slots(task, schedule, slot, now)
     if late and late[0] == slot:
         return slot, True
     last = latest_slot(schedule, slot, late[0] - _SECOND if late else now) or slot
     held = hold_reason(task, slot, last, holds.freeze())
     missed = Run(
-        run_id=slot_run_id(task.task_id, slot),
+        run_id=run_id,
         task_id=task.task_id,
         trigger=Trigger.SCHEDULE,
         slot=slot,
@@ -113,12 +119,10 @@ def _leave_out(
         missed_to=last,
         missed_count=count_slots(schedule, slot, last, limit=COUNT_LIMIT),
     )
-    if runs.add(missed):
-        return late[0] if late else next_slot(schedule, last), True
-    row = runs.get(missed.run_id)
-    if row and row.missed_to:
-        return next_slot(schedule, row.missed_to), False
-    return slot, False
+    if not runs.add(missed):
+        # Of another tick, or mine, and its answer was lost: it is there to be read.
+        return _leave_out(task, schedule, slot, now)
+    return late[0] if late else next_slot(schedule, last), True
 
 
 _REASONS = {

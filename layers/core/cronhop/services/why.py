@@ -66,7 +66,7 @@ class Why:
         if task is None:
             raise NotFound(f"there is no task {task_id}")
         at = at.replace(microsecond=0)
-        run = _run_of(task_id, at)
+        run = _run_of(task, at)
         verdict, because = _of_run(run) if run else _of_schedule(task, at, now)
         before, after = _around(task, at)
         return Answer(
@@ -74,17 +74,22 @@ class Why:
         )
 
 
-def _run_of(task_id: str, at: datetime) -> Run | None:
+def _run_of(task: Task, at: datetime) -> Run | None:
     """Return the row of a slot, its own or that of a range it is in."""
-    run = runs.get(slot_run_id(task_id, at))
+    run = runs.get(slot_run_id(task.task_id, at))
     if run:
         return run
-    before = runs.of_task(task_id, limit=LOOKED_AT, after=last_id(at)).items
+    is_one = task.schedule is not None and is_slot(task.schedule, at)
+    before = runs.of_task(task.task_id, limit=LOOKED_AT, after=last_id(at)).items
     return next(
         (
             run
             for run in before
-            if run.slot and run.missed_to and run.slot <= at <= run.missed_to
+            if run.slot
+            and run.missed_to
+            and run.slot <= at <= run.missed_to
+            # What was a slot of an earlier schedule is not known any more.
+            and (is_one or run.schedule_version != task.schedule_version)
         ),
         None,
     )

@@ -267,7 +267,15 @@ ch_supervise() {
     ch_stat $$
     ch_started=$ch_now
     ch_state=run.$$.$ch_ticks.$ch_boot.$ch_started
-    ch_publish "new.$ch_boot" "$ch_state" || exit 1
+    if true >"$ch_dir/$ch_state"; then
+        # Cleaned up meanwhile: it is on record that this never started.
+        if [ ! -e "$ch_dir/new.$ch_boot" ]; then
+            rm -f "$ch_dir/$ch_state"
+            exit 1
+        fi
+    else
+        mv -f "$ch_dir/new.$ch_boot" "$ch_dir/$ch_state" || exit 1
+    fi
     ch_watch &
     ch_watcher=$!
     # Both ends are opened here, with the help of <>, which waits for nobody. A read
