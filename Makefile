@@ -70,7 +70,7 @@ test-e2e: $(UV) ## run the tests against the deployed stack
 
 test-slow: $(UV) ## run the tests that take minutes: crowds, cuts, kills, floods
 	CRONHOP_THOROUGH=4 $(RUN) pytest tests/slow tests/integration/test_cancel.py \
-	  $(foreach what,histories interleavings nights outages state_machine,tests/integration/test_$(what).py) \
+	  $(foreach what,fleet fleet_machine histories interleavings nights outages state_machine,tests/integration/test_$(what).py) \
 	  tests/unit/test_schedule.py tests/unit/test_schedule_year.py
 
 bench: export POWERTOOLS_LOG_LEVEL := CRITICAL

@@ -115,6 +115,15 @@ class HoldBody(StrictBody):
     ] = ""
 
 
+class BackfillBody(StrictBody):
+    """A window of the past."""
+
+    from_: Annotated[WholeSecond, Field(alias="from")]
+    to: WholeSecond
+    dry_run: bool = True
+    again: bool = False
+
+
 class ScheduleBody(StrictBody):
     """When a task runs: by a cron expression, an interval, or once."""
 

@@ -16,8 +16,8 @@ from cronhop.services.tasks import following, last_run
 
 from .bodies import RunBody, task_definition
 from .request import IfMatch, Limit, Token, after, caller, listed, version
-from .schedule_body import HoldBody, instant_of
-from .views import answer, empty, run_view, task_view, why_view
+from .schedule_body import BackfillBody, HoldBody, instant_of
+from .views import answer, empty, instant, run_view, task_view, why_view
 from .wiring import now, services
 
 router = Router()
@@ -71,6 +71,29 @@ def run(task_id: str, body: Annotated[RunBody | None, Body()] = None) -> Respons
         task_id, by=caller(router), now=now(), targets=targets
     )
     return answer(run_view(started), HTTPStatus.ACCEPTED)
+
+
+@router.post("/v1/tasks/<task_id>/backfill")
+def backfill(task_id: str, body: Annotated[BackfillBody, Body()]) -> Response[str]:
+    found = services().backfill.backfill(
+        task_id,
+        body.from_,
+        body.to,
+        by=caller(router),
+        now=now(),
+        dry_run=body.dry_run,
+        again=body.again,
+    )
+    status = HTTPStatus.OK if body.dry_run else HTTPStatus.ACCEPTED
+    slots = [
+        {
+            "at": instant(one.at),
+            "before": one.before.state.value if one.before else None,
+            "run_id": one.run.run_id if one.run else None,
+        }
+        for one in found
+    ]
+    return answer({"dry_run": body.dry_run, "slots": slots}, status)
 
 
 @router.post("/v1/tasks/<task_id>/pause")

@@ -10,6 +10,7 @@ from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.session import Session
+from cronhop.services.backfill import Backfill
 from cronhop.services.calendars import Calendars
 from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
@@ -37,6 +38,7 @@ class Services:
     preview: Preview
     why: Why
     upcoming: Upcoming
+    backfill: Backfill
 
 
 @cache
@@ -68,6 +70,7 @@ def services() -> Services:
         preview=Preview(),
         why=Why(),
         upcoming=Upcoming(shards=settings.shards),
+        backfill=Backfill(dispatcher=dispatcher),
     )
 
 

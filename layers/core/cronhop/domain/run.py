@@ -41,6 +41,7 @@ class Trigger(StrEnum):
 
     SCHEDULE = "schedule"  #: a slot of the task's schedule
     MANUAL = "manual"  #: somebody, by hand
+    BACKFILL = "backfill"  #: somebody, for a slot of the past
     RETRY = "retry"  #: somebody, for what another run did not complete
 
 
@@ -93,7 +94,9 @@ class Run:
     @property
     def due(self) -> datetime:
         """The instant it should start: its slot, or when it was made."""
-        return self.slot or self.created_at
+        if self.trigger is Trigger.BACKFILL or self.slot is None:
+            return self.created_at
+        return self.slot
 
 
 class Stream(StrEnum):

@@ -237,7 +237,7 @@ class Commands:
                 connection, key, wait_s=wait_s, inline_bytes=INLINE_BYTES
             )
         environment = plan.environment.values if plan.environment else {}
-        job = _job(key, definition, environment)
+        job = _job(key, definition, environment, slot=visit.run.slot)
         visit.has_sent = True
         return runner.start(connection, job, wait_s=wait_s, inline_bytes=INLINE_BYTES)
 
@@ -378,7 +378,13 @@ class Commands:
             runs.move_check(run.run_id, old=run.check_at, new=check_at)
 
 
-def _job(key: str, task: TaskDefinition, environment: Mapping[str, str]) -> Job:
+def _job(
+    key: str,
+    task: TaskDefinition,
+    environment: Mapping[str, str],
+    *,
+    slot: datetime | None,
+) -> Job:
     """Return the command that the task is, of whatever kind."""
     spec = task.spec
     if isinstance(spec, ServiceControl):
@@ -394,6 +400,7 @@ def _job(key: str, task: TaskDefinition, environment: Mapping[str, str]) -> Job:
         workdir=spec.workdir,
         run_as=spec.run_as,
         environment=environment,
+        slot=slot,
         timeout_s=task.timeout_s,
         kill_grace_s=task.kill_grace_s,
         cap_bytes=task.output_cap_bytes,

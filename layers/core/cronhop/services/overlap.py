@@ -12,11 +12,12 @@ from datetime import datetime
 
 from cronhop.domain.gate import Refusal
 from cronhop.domain.message import Message, MessageKind
-from cronhop.domain.run import Run, State
+from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.task import Overlap, Task
 from cronhop.errors import Conflict
 from cronhop.store import runs, tasks
 
+MAX_WAITING = 200  # with those of two backfills
 HOLD_TRIES = 5  # to be the run that others may not overlap
 
 Send = Callable[[Message], object]
@@ -34,12 +35,14 @@ def take_turn(run: Run, task: Task, now: datetime, send: Send) -> Refusal | Wait
     policy = task.definition.overlap
     if policy is Overlap.ALLOW:
         return None
+    if run.trigger is Trigger.BACKFILL:
+        policy = Overlap.QUEUE  # they come together, and none is to be left out
     for _ in range(HOLD_TRIES):
         waiting = _living(task)
         if policy is Overlap.REPLACE:
             answer = _replace(run, task, waiting, now, send)
         else:
-            answer = _give_way(run, task, waiting)
+            answer = _give_way(run, task, waiting, policy)
         if answer:
             return answer
         if tasks.hold(task.task_id, run.run_id, instead_of=task.active_run):
@@ -58,16 +61,20 @@ def call_next(run: Run, waiting: list[str], send: Send) -> None:
             return
 
 
-def _give_way(run: Run, task: Task, waiting: list[str]) -> Refusal | Wait | None:
+def _give_way(
+    run: Run, task: Task, waiting: list[str], policy: Overlap
+) -> Refusal | Wait | None:
     """Return what becomes of a run that others are ahead of, None if none is."""
     ahead = _holder(run, task)
-    if task.definition.overlap is Overlap.SKIP:
+    if policy is Overlap.SKIP:
         return _skipped(f"run {ahead} of this task is not over") if ahead else None
     older = [one for one in waiting if one < run.run_id]
     # Who holds the task has had its turn, whoever has come to wait since.
     if task.active_run == run.run_id or (ahead is None and not older):
         return None
     limit = task.definition.overlap_limit
+    if run.trigger is Trigger.BACKFILL:
+        limit = MAX_WAITING
     if not tasks.wait(task.task_id, run.run_id, limit=limit):
         return _skipped(f"{limit} of its runs wait already")
     return Wait(reason=f"waits for run {ahead or older[0]} of this task")

@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from importlib.resources import files
@@ -66,6 +67,7 @@ class Job:
     | key          | names the execution's attempt, and its guard on the host     |
     | command      | for /bin/sh, or a whole script that begins with `#!`         |
     | environment  | added to the login's environment, as is `CRONHOP_EXECUTION`  |
+    | slot         | which the command is for, it gets it as `CRONHOP_SLOT`       |
     | timeout_s    | then TERM to the command's process group                     |
     | kill_grace_s | after TERM, then KILL                                        |
     | cap_bytes    | of each stream that exceeds it, the first and the last half  |
@@ -94,6 +96,7 @@ class Job:
     arguments: tuple[str, ...] = ()
     workdir: str | None = None
     run_as: str | None = None
+    slot: datetime | None = None
 
     def __post_init__(self) -> None:
         _check_key(self.key)
@@ -363,6 +366,8 @@ def start_words(job: Job, *, wait_s: float, inline_bytes: int) -> list[str | byt
     environment = [
         word for name, value in job.environment.items() for word in (name, value)
     ]
+    if job.slot:
+        environment += ["CRONHOP_SLOT", job.slot.strftime("%Y-%m-%dT%H:%M:%SZ")]
     return [
         "start",
         job.key,

@@ -1,0 +1,120 @@
+"""Backfill: slots of the past that did not run to their end, run now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from cronhop.domain.ids import is_id, new_id, slot_run_id
+from cronhop.domain.run import Run, State, Trigger
+from cronhop.domain.schedule import slots
+from cronhop.domain.task import Task
+from cronhop.errors import Invalid, NotFound
+from cronhop.services.dispatch import Dispatcher
+from cronhop.services.plan import CHECK_AFTER
+from cronhop.store import runs, tasks
+
+MAX_SLOTS = 100  # of one request
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastSlot:
+    """A slot of the past.
+
+    | field  | meaning                                                      |
+    |--------|--------------------------------------------------------------|
+    | before | its run at the time, None if there is none of its own        |
+    | run    | the run that was made for it now, None if none was           |
+    """
+
+    at: datetime
+    before: Run | None
+    run: Run | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backfill:
+    """Runs what should have been run."""
+
+    dispatcher: Dispatcher
+
+    def backfill(
+        self,
+        task_id: str,
+        start: datetime,
+        end: datetime,
+        *,
+        by: str,
+        now: datetime,
+        dry_run: bool,
+        again: bool = False,
+    ) -> list[PastSlot]:
+        """Run the slots in [start, end] by the present schedule, oldest first.
+
+        Those that are completed, or not over yet, are left out but for `again`.
+        Each gets a run of its own, which waits for the ones before it where the
+        task's runs may not overlap. With `dry_run` nothing is made. Raises
+        NotFound; Invalid if that is not the past, there is no slot, or too many.
+        """
+        task = tasks.get(task_id) if is_id(task_id) else None
+        if task is None:
+            raise NotFound(f"there is no task {task_id}")
+        found = _slots(task, start, end, now)
+        ids = {slot: slot_run_id(task_id, slot) for slot in found}
+        known = runs.get_many(ids.values())
+        chosen = [
+            PastSlot(at=slot, before=known.get(run_id))
+            for slot, run_id in ids.items()
+            if again or _is_wanted(known.get(run_id))
+        ]
+        if dry_run:
+            return chosen
+        made = [
+            # Ids in the order of the slots.
+            replace(one, run=_run(task, one.at, by, now + number * _MILLISECOND))
+            for number, one in enumerate(chosen)
+        ]
+        new = [one.run for one in made if one.run]
+        for run in new:
+            runs.add(run)
+        for run in new:
+            self.dispatcher.send_run(run)
+        return made
+
+
+def _slots(task: Task, start: datetime, end: datetime, now: datetime) -> list[datetime]:
+    """Return the slots of a window of the past. Raises Invalid."""
+    if task.schedule is None:
+        raise Invalid("", "the task has no schedule; run it by hand")
+    if start > end:
+        raise Invalid("to", "it is before `from`")
+    if end > now:
+        raise Invalid("to", "it is not over yet")
+    found = list(slots(task.schedule, start, end, MAX_SLOTS + 1))
+    if not found:
+        raise Invalid("from", "there is no slot from then on until `to`")
+    if len(found) > MAX_SLOTS:
+        raise Invalid("to", f"there are more than {MAX_SLOTS} slots until then")
+    return found
+
+
+def _run(task: Task, slot: datetime, by: str, now: datetime) -> Run:
+    return Run(
+        run_id=new_id(now),
+        task_id=task.task_id,
+        trigger=Trigger.BACKFILL,
+        slot=slot,
+        state=State.PENDING,
+        reason=None,
+        created_by=by,
+        created_at=now,
+        check_at=now + CHECK_AFTER,
+        schedule_version=task.schedule_version,
+    )
+
+
+def _is_wanted(before: Run | None) -> bool:
+    return before is None or (
+        before.state.is_terminal and before.state is not State.COMPLETED
+    )
