@@ -129,7 +129,7 @@ def test_when_it_stops(rollout, present, reason):
             progress(2, 2, completed=[0], skipped=[1]),
             None,
             FAILED,
-            "1 completed, 1 skipped",
+            "1 completed, 1 skipped; 2 had to be completed",
         ),
         (
             Rollout(max_failures=0),

@@ -146,7 +146,9 @@ def verdict(
     if progress.count(State.SKIPPED) == progress.total:
         return State.SKIPPED, words
     # Nothing failed, and yet it is not what was asked for.
-    return State.FAILED, f"{words}, of {_needed(rollout, progress)} that had to"
+    if rollout.success_threshold is not None:
+        words += f"; {_needed(rollout, progress)} had to be completed"
+    return State.FAILED, words
 
 
 def _needed(rollout: Rollout, progress: Progress) -> int:
