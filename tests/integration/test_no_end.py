@@ -76,7 +76,7 @@ def test_gate_never_ends_what_has_begun(world, server, monkeypatch):
     world.tick()
     ((message, _), *_) = world.messages()
     pending = runs.get(message.run_id)
-    pass_gate(pending, world.clock())
+    pass_gate(pending, world.clock(), pytest.fail)
     world.tasks.change(
         task.task_id,
         replace(task.definition, enabled=False),
@@ -85,7 +85,7 @@ def test_gate_never_ends_what_has_begun(world, server, monkeypatch):
         now=world.clock(),
     )
 
-    pass_gate(pending, world.clock())  # from what it read before
+    pass_gate(pending, world.clock(), pytest.fail)  # from what it read before
 
     assert runs.get(message.run_id).state is State.RUNNING
     assert world.settle(message.run_id).state is State.COMPLETED
