@@ -135,4 +135,4 @@ class Executions(Machine):
 @pytest.mark.timeout(300 * THOROUGH)
 def test_any_history_of_executions():
     """At most one start an attempt; ends are final and true; nothing is left."""
-    run_machine(Executions, examples=8)
+    run_machine(Executions, examples=6)
