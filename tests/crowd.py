@@ -102,7 +102,7 @@ class Crowd:
                         name=task_id,
                         kind="script",
                         enabled=True,
-                        definition=_definition(second).to_dict(),
+                        definition=definition(second).to_dict(),
                         version=1,
                         schedule_version=1,
                         created_by="tester",
@@ -121,7 +121,8 @@ class Crowd:
         return states, cursors, [self.sent.count(one) for one in run_ids]
 
 
-def _definition(second):
+def definition(second):
+    """Return a task that is due at this second of every fifth minute."""
     return TaskDefinition(
         name="many",
         kind=TaskKind.SCRIPT,

@@ -188,30 +188,10 @@ def prepare(count: int) -> None:
 
 def row() -> dict:
     """Return a task's row, as the store writes it."""
-    from cronhop.domain.schedule import CronSchedule
-    from cronhop.domain.targets import Targets
-    from cronhop.domain.task import (
-        CatchUp,
-        Overlap,
-        Script,
-        TaskDefinition,
-        TaskKind,
-    )
     from cronhop.store.tasks import TaskRow
+    from tests.crowd import definition
 
-    task = TaskDefinition(
-        name="dump the database",
-        kind=TaskKind.SCRIPT,
-        spec=Script(command="pg_dump app | gzip > /var/backups/app.gz"),
-        targets=Targets(server_ids=("01JSERVER0000000000000000A",)),
-        schedule=CronSchedule(cron="*/5 * * * *", timezone="Europe/Berlin"),
-        timeout_s=3600,
-        kill_grace_s=10,
-        overlap=Overlap.SKIP,
-        start_deadline_s=3600,
-        catch_up=CatchUp.ONE,
-        enabled=True,
-    )
+    task = definition(0)
     return TaskRow(
         task_id="",
         due_shard=0,

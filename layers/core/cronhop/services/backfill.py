@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from cronhop.domain.ids import is_id, new_id, slot_run_id
+from cronhop.domain.ids import is_id, slot_run_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import slots
 from cronhop.domain.task import Task
 from cronhop.errors import Invalid, NotFound
 from cronhop.services.dispatch import Dispatcher
-from cronhop.services.plan import CHECK_AFTER
+from cronhop.services.plan import new_run
 from cronhop.store import runs, tasks
 
 MAX_SLOTS = 100  # of one request
@@ -72,7 +72,16 @@ class Backfill:
             return chosen
         made = [
             # Ids in the order of the slots.
-            replace(one, run=_run(task, one.at, by, now + number * _MILLISECOND))
+            replace(
+                one,
+                run=new_run(
+                    task,
+                    Trigger.BACKFILL,
+                    by=by,
+                    now=now + number * _MILLISECOND,
+                    slot=one.at,
+                ),
+            )
             for number, one in enumerate(chosen)
         ]
         new = [one.run for one in made if one.run]
@@ -97,21 +106,6 @@ def _slots(task: Task, start: datetime, end: datetime, now: datetime) -> list[da
     if len(found) > MAX_SLOTS:
         raise Invalid("to", f"there are more than {MAX_SLOTS} slots until then")
     return found
-
-
-def _run(task: Task, slot: datetime, by: str, now: datetime) -> Run:
-    return Run(
-        run_id=new_id(now),
-        task_id=task.task_id,
-        trigger=Trigger.BACKFILL,
-        slot=slot,
-        state=State.PENDING,
-        reason=None,
-        created_by=by,
-        created_at=now,
-        check_at=now + CHECK_AFTER,
-        schedule_version=task.schedule_version,
-    )
 
 
 def _is_wanted(before: Run | None) -> bool:

@@ -6,11 +6,12 @@ the others share one `missed` row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from cronhop.domain.gate import hold_reason
-from cronhop.domain.ids import slot_run_id
+from cronhop.domain.ids import new_id, slot_run_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import (
     Schedule,
@@ -43,6 +44,27 @@ class Planned:
     task: Task
     runs: tuple[Run, ...]
     following: datetime | None
+
+
+def new_run(
+    task: Task, trigger: Trigger, *, by: str, now: datetime, **changes: Any
+) -> Run:
+    """Return a run that somebody asks for now; the tick looks after it, once it is
+    on record.
+    """
+    run = Run(
+        run_id=new_id(now),
+        task_id=task.task_id,
+        trigger=trigger,
+        slot=None,
+        state=State.PENDING,
+        reason=None,
+        created_by=by,
+        created_at=now,
+        check_at=now + CHECK_AFTER,
+        schedule_version=task.schedule_version,
+    )
+    return replace(run, **changes)
 
 
 def plan(task: Task, now: datetime) -> Planned:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cronhop.aws.output import OutputBucket
-from cronhop.domain.ids import id_time, is_id, new_id
+from cronhop.domain.ids import id_time, is_id
 from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.rollout import CANCELLED, Progress
 from cronhop.domain.run import (
@@ -22,7 +22,7 @@ from cronhop.domain.run import (
 )
 from cronhop.errors import Conflict, Invalid, NotFound
 from cronhop.services.dispatch import Dispatcher
-from cronhop.services.plan import CHECK_AFTER
+from cronhop.services.plan import new_run
 from cronhop.store import attempts, executions, fleets, tasks
 from cronhop.store import runs as store
 from cronhop.store.page import Page
@@ -176,17 +176,11 @@ class Runs:
         task = tasks.get(run.task_id)
         if task is None:
             raise Conflict("its task was deleted")
-        again = Run(
-            run_id=new_id(now),
-            task_id=run.task_id,
-            trigger=Trigger.RETRY,
-            slot=None,
-            state=State.PENDING,
-            reason=None,
-            created_by=by,
-            created_at=now,
-            check_at=now + CHECK_AFTER,
-            schedule_version=task.schedule_version,
+        again = new_run(
+            task,
+            Trigger.RETRY,
+            by=by,
+            now=now,
             task_version=run.task_version,
             retry_of=run_id,
         )

@@ -20,7 +20,7 @@ from cronhop.errors import Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.freeze import new_hold
-from cronhop.services.plan import CHECK_AFTER
+from cronhop.services.plan import new_run
 from cronhop.store import calendars, fleets, runs, servers
 from cronhop.store import tasks as store
 from cronhop.store.page import Page
@@ -173,18 +173,8 @@ class Tasks:
         if targets:
             _check_servers(targets)
             _check_download(task.definition.spec, targets)
-        run = Run(
-            run_id=new_id(now),
-            task_id=task_id,
-            trigger=Trigger.MANUAL,
-            slot=None,
-            state=State.PENDING,
-            reason=None,
-            created_by=by,
-            created_at=now,
-            check_at=now + CHECK_AFTER,
-            schedule_version=task.schedule_version,
-            has_own_targets=targets is not None,
+        run = new_run(
+            task, Trigger.MANUAL, by=by, now=now, has_own_targets=targets is not None
         )
         if targets:
             fleets.want(run.run_id, targets, now=now)
