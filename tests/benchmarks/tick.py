@@ -21,7 +21,7 @@ from typing import ClassVar
 
 COUNTS = (100, 1000, 20_000)
 NAIVE = 300  # tasks; it is flat
-ROUNDS = 5
+ROUNDS = 3
 SHARDS = 8
 GOAL_RATIO, GOAL_MS = 0.5, 1.5
 SLOT = datetime(2026, 6, 1, 10, 5, tzinfo=UTC)

@@ -115,6 +115,8 @@ def _leave_out(
     crashed half-way is repeated, not done again otherwise: then what follows it is
     still to be looked at.
     """
+    if slot > now - LATE:
+        return slot, True  # the tick is late, that is all
     run_id = slot_run_id(task.task_id, slot)
     # First of all: it costs a read, what follows some hundred searches.
     row = runs.get(run_id)
