@@ -143,7 +143,8 @@ def one_by_one(count: int) -> float:
             ]
             schedule = json.loads(task["definition"])["schedule"]
             slot = datetime.fromtimestamp(int(task["next_run"]), UTC)
-            following = croniter(schedule["cron"], slot).get_next(datetime)
+            times = croniter(schedule["cron"], slot, second_at_beginning=True)
+            following = times.get_next(datetime)
             runs.put_item(
                 Item={
                     "run_id": f"{task['task_id']}-{int(task['next_run'])}",

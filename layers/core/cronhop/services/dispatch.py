@@ -113,7 +113,7 @@ class Dispatcher:
                     _fail(task_id, exc, report)
             if len(mine) > 1 and self._monotonic() >= alone_until:
                 alone_until = self._monotonic() + SPREAD_AFTER_S
-                if self._is_left(mine[1::2]):
+                if self._hand_over(mine[1::2]):
                     mine = mine[::2]
                     due = self._merged(tasks.due, until, mine)
         # Checks first, as they are few; but neither may starve the other.
@@ -195,7 +195,7 @@ class Dispatcher:
                     run_id=message.run_id,
                 )
 
-    def _is_left(self, shards: Sequence[int]) -> bool:
+    def _hand_over(self, shards: Sequence[int]) -> bool:
         """Leave the shards to another tick; False if there is none to be had."""
         if self._spread is None:
             return False
@@ -218,6 +218,7 @@ class Dispatcher:
         task_ids = list(dict.fromkeys(task_ids))  # or it may name one twice
         found = tasks.get_many(task_ids)
         planned: list[Planned] = []
+        count = 0  # of their runs
         for task_id in task_ids:
             # A task that is due every second takes a while.
             if self._monotonic() >= stop_at:
@@ -234,9 +235,10 @@ class Dispatcher:
                 continue
             if one:
                 planned.append(one)
-            if sum(len(one.runs) for one in planned) >= RUNS_AT_ONCE:
+                count += len(one.runs)
+            if count >= RUNS_AT_ONCE:
                 self._send(planned, present, report)
-                planned = []
+                planned, count = [], 0
         self._send(planned, present, report)
 
     def _plan_due(

@@ -49,8 +49,9 @@ class Planned:
 def new_run(
     task: Task, trigger: Trigger, *, by: str, now: datetime, **changes: Any
 ) -> Run:
-    """Return a run that somebody asks for now; the tick looks after it, once it is
-    on record.
+    """Return a run that somebody asks for now, to be put on record.
+
+    The tick looks after it from then on. `changes` are of its other fields.
     """
     run = Run(
         run_id=new_id(now),
