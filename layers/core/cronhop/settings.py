@@ -30,6 +30,8 @@ class Settings:
     | refused_networks | CRONHOP_REFUSED_NETWORKS | CIDRs that are refused, also  |
     |                  |                          | where they are allowed        |
     | transfer_bucket  | CRONHOP_TRANSFER_BUCKET  | files of transfers; "": none  |
+    | issuer           | CRONHOP_ISSUER           | whose tokens the API accepts  |
+    | client_id        | CRONHOP_CLIENT_ID        | as what clients log in there  |
     """
 
     region: str
@@ -43,6 +45,8 @@ class Settings:
     allowed_networks: tuple[str, ...] = ()
     refused_networks: tuple[str, ...] = ()
     transfer_bucket: str = ""
+    issuer: str = ""
+    client_id: str = ""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
@@ -62,6 +66,8 @@ class Settings:
             allowed_networks=_networks(env, "CRONHOP_ALLOWED_NETWORKS"),
             refused_networks=_networks(env, "CRONHOP_REFUSED_NETWORKS"),
             transfer_bucket=env.get("CRONHOP_TRANSFER_BUCKET", ""),
+            issuer=env.get("CRONHOP_ISSUER", ""),
+            client_id=env.get("CRONHOP_CLIENT_ID", ""),
         )
 
 
