@@ -48,6 +48,10 @@ class Api:
         self._http = client(url, transport)
         self._sleep = sleep
 
+    def pause(self, seconds: float) -> None:
+        """Wait before asking again."""
+        self._sleep(seconds)
+
     def get(self, path: str, **query: object) -> dict[str, Any]:
         """Return a document."""
         return self.send("GET", path, query=query).body
@@ -97,7 +101,9 @@ class Api:
             token = page["next_token"]
             if token is None:
                 return
-        raise Failure(f"{path} has more than {MAX_PAGES * PAGE} items: too many to list")
+        raise Failure(
+            f"{path} has more than {MAX_PAGES * PAGE} items: too many to list"
+        )
 
     def send(
         self,
@@ -114,7 +120,9 @@ class Api:
         replaced once. Raises Refused, NotLoggedIn, Unreachable.
         """
         parameters = {
-            name: str(value) for name, value in (query or {}).items() if value is not None
+            name: str(value)
+            for name, value in (query or {}).items()
+            if value is not None
         }
         token, renewed = self._token(False), False
         waits = iter(RETRIES_S if method == "GET" else ())
@@ -142,9 +150,7 @@ class Api:
                         )
                     renewed = True
                     continue
-                wait_s = (
-                    next(waits, None) if answer.status_code in _PASSES else None
-                )
+                wait_s = next(waits, None) if answer.status_code in _PASSES else None
                 if wait_s is None:
                     return _read(answer)
             self._sleep(max(wait_s, _retry_after_s(answer)))

@@ -79,7 +79,9 @@ def _option(name: str, annotation: object, *, default: object) -> inspect.Parame
 
 def noun(name: str, summary: str) -> typer.Typer:
     """Return a group of commands."""
-    return typer.Typer(name=name, help=summary, no_args_is_help=True, rich_markup_mode=None)
+    return typer.Typer(
+        name=name, help=summary, no_args_is_help=True, rich_markup_mode=None
+    )
 
 
 def verb(

@@ -204,8 +204,12 @@ def listing(context: typer.Context) -> None:
     current, known = here.profile_name, here.profiles.all()
     if here.as_json:
         items = [
-            {"name": name, "url": one.url, "username": one.username,
-             "current": name == current}
+            {
+                "name": name,
+                "url": one.url,
+                "username": one.username,
+                "current": name == current,
+            }
             for name, one in known.items()
         ]
         show_json({"items": items})

@@ -7,8 +7,12 @@ from typing import Annotated
 
 import typer
 
-from . import __version__, login
+from . import __version__, code, login, runs, schedule
 from .command import AsJson, NamedProfile, remember
+from .credentials import credentials
+from .crontab import imports
+from .servers import servers
+from .tasks import tasks
 
 app = typer.Typer(
     name="cronhop",
@@ -46,6 +50,13 @@ def options(
 
 
 login.add_to(app)
+app.add_typer(credentials)
+app.add_typer(servers)
+app.add_typer(tasks)
+runs.add_to(app)
+schedule.add_to(app)
+code.add_to(app)
+app.add_typer(imports)
 
 
 def main() -> None:

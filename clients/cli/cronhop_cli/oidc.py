@@ -65,7 +65,9 @@ class Issuer:
         while left_s > 0:
             self._sleep(interval_s)
             left_s -= interval_s
-            answer = self._token({"grant_type": _GRANT, "device_code": asked["device_code"]})
+            answer = self._token(
+                {"grant_type": _GRANT, "device_code": asked["device_code"]}
+            )
             if "access_token" in answer:
                 return _tokens(answer)
             if answer.get("error") == "slow_down":

@@ -27,6 +27,10 @@ _JOINERS = "\u200c\u200d"  # scripts and emoji need them, and they move nothing
 _NOT_SEEN = ("Cc", "Cf", "Zl", "Zp", "Cs")  # categories of Unicode
 _WIDE = 10_000  # columns, where no terminal cuts lines
 
+# Numbers, as files of tasks are read; 0644 is none.
+WHOLE_NUMBER = r"[-+]?(?:0|[1-9][0-9]*)"
+NUMBER = r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?"
+
 _STYLES = {
     "completed": "green",
     "enabled": "green",
@@ -149,7 +153,7 @@ def show_failure(failure: Failure) -> None:
 class _Dumper(yaml.SafeDumper):
     """Writes several lines as a block, and repeats instead of pointing back."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  PyYAML's signature
         return True
 
 
@@ -160,6 +164,10 @@ def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 
 
 _Dumper.add_representer(str, _text_node)
+# What YAML 1.2 reads as a number: as a text it is put in quotes.
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(f"^{NUMBER}$"), list("-+0123456789")
+)
 
 
 def yaml_text(document: object) -> str:
