@@ -22,6 +22,8 @@ from .profiles import Profile, check_name
 from .session import Session
 from .terminal import note, say, show_json, show_table, show_yaml
 
+ProfileName = Annotated[str, typer.Argument(metavar="NAME", help="Of a profile.")]
+
 profiles = noun("profiles", "The stacks you have logged in to.")
 
 
@@ -225,7 +227,7 @@ def listing(context: typer.Context) -> None:
 
 
 @verb(profiles, "use", examples=["cronhop profiles use prod"])
-def use(context: typer.Context, name: str) -> None:
+def use(context: typer.Context, name: ProfileName) -> None:
     """Make a profile the current one."""
     here = session.of(context)
     profile = here.profiles.get(name)
@@ -239,7 +241,7 @@ def use(context: typer.Context, name: str) -> None:
 
 
 @verb(profiles, "remove", examples=["cronhop profiles remove prod"])
-def remove(context: typer.Context, name: str, yes: Yes = False) -> None:
+def remove(context: typer.Context, name: ProfileName, yes: Yes = False) -> None:
     """Forget a profile and its tokens. The stack does not notice."""
     here = session.of(context)
     if here.profiles.get(check_name(name)) is None:

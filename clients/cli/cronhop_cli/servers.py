@@ -130,7 +130,11 @@ def create(
 
 
 @verb(servers, "set-status", examples=["cronhop servers set-status web-1 maintenance"])
-def set_status(context: typer.Context, server: ServerName, status: Status) -> None:
+def set_status(
+    context: typer.Context,
+    server: ServerName,
+    status: Annotated[Status, typer.Argument(help="What it is from now on.")],
+) -> None:
     """Let nothing be started there, or let it again. What runs is looked after."""
     here = session.of(context)
     found = names.server(here.api, server)
