@@ -41,6 +41,7 @@ class World:
 
     def _api(self, request, path):
         if path == "/v1/health":
+            assert "Authorization" not in request.headers
             login = {"issuer": self.issuer, "client_id": "app"} if self.issuer else None
             return httpx.Response(200, json={"status": "ok", "login": login})
         self.asked.append(("api", request.headers["Authorization"]))
@@ -369,6 +370,17 @@ def test_a_token_of_the_environment(cronhop, world):
 
     assert cronhop("tasks", "list").code == 0
     assert not Path(cronhop.environ["CRONHOP_CONFIG_DIR"]).exists()
+
+
+def test_a_token_that_is_none(cronhop, world):
+    """What cannot be a header is refused, and not shown."""
+    cronhop.environ |= {"CRONHOP_URL": URL, "CRONHOP_TOKEN": "first\n"}
+
+    done = cronhop("tasks", "list")
+
+    assert done.code == 2
+    assert "first" not in done.err
+    assert world.asked == []
 
 
 def test_a_token_goes_to_its_own_stack(logged_in, world):

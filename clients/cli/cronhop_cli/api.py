@@ -32,8 +32,8 @@ class Answer:
 class Api:
     """The API at a URL.
 
-    `token` gives an access token; asked with True it gets a new one, and returns
-    None if there is none to get.
+    `token` gives an access token, None if it has none; asked with True it gets a
+    new one, and returns None if there is none to get.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Api:
                 f"{self.url}{path}",
                 params=parameters,
                 json=body,
-                headers={"Authorization": f"Bearer {token}", **(headers or {})},
+                headers={**(headers or {}), **_bearer(token)},
             )
             answer: httpx.Response | None = None
             try:
@@ -154,6 +154,10 @@ class Api:
                 if wait_s is None:
                     return _read(answer)
             self._sleep(max(wait_s, _retry_after_s(answer)))
+
+
+def _bearer(token: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _retry_after_s(answer: httpx.Response | None) -> float:

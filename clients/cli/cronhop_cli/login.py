@@ -123,7 +123,7 @@ def _profile(
 
 def _offered(here: Session, url: str) -> dict[str, Any]:
     """Return the issuer and client that the API's health names."""
-    health = Api(url, lambda _: "", here.transport, here.sleep).get("/v1/health")
+    health = Api(url, lambda _: None, here.transport, here.sleep).get("/v1/health")
     offered = health.get("login")
     if not isinstance(offered, dict) or not offered.get("issuer"):
         raise Failure(

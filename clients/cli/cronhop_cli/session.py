@@ -67,6 +67,9 @@ class Session:
         """
         url, token = self.environ.get("CRONHOP_URL"), self.environ.get("CRONHOP_TOKEN")
         if token:
+            if not (token.isascii() and token.isprintable() and " " not in token):
+                # httpx would show it with its complaint.
+                raise Usage("CRONHOP_TOKEN is no token: it has spaces or newlines")
             url = checked(url) if url else self.profile.url
             return self._api(url, lambda renew: None if renew else token)
         profile = self.profile
