@@ -70,6 +70,7 @@ def test_yaml_is_read_as_it_was_written(tmp_path_factory, document):
 
     assert read(path)[0] == {"it": document}
     assert yaml.safe_load(text) == {"it": document}
+    assert visible(text) == text
 
 
 @pytest.mark.parametrize(

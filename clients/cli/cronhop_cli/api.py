@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -19,14 +18,6 @@ RETRIES_S = (0.3, 0.6, 1.2, 2.4)  # seconds before a GET is tried again
 MAX_RETRY_AFTER_S = 30.0
 _PASSES = frozenset({429, 502, 503})  # statuses that may pass by themselves
 _UNAUTHORIZED, _NOT_FOUND = 401, 404
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What the API answered: a document, and the version it names."""
-
-    body: dict[str, Any]
-    etag: str | None
 
 
 class Api:
@@ -54,7 +45,7 @@ class Api:
 
     def get(self, path: str, **query: object) -> dict[str, Any]:
         """Return a document."""
-        return self.send("GET", path, query=query).body
+        return self.send("GET", path, query=query)
 
     def find(self, path: str) -> dict[str, Any] | None:
         """Return a document, None if there is no such thing."""
@@ -68,16 +59,16 @@ class Api:
     def post(self, path: str, body: object = None) -> dict[str, Any]:
         """Ask for something; whoever repeats it by the same key gets one of it."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return self.send("POST", path, body=body or {}, headers=headers).body
+        return self.send("POST", path, body=body or {}, headers=headers)
 
     def put(self, path: str, body: object, etag: str | None = None) -> dict[str, Any]:
         """Replace something, if it is still the version of `etag`."""
         headers = {"If-Match": etag} if etag else {}
-        return self.send("PUT", path, body=body, headers=headers).body
+        return self.send("PUT", path, body=body, headers=headers)
 
     def patch(self, path: str, body: object) -> dict[str, Any]:
         """Change something by a merge patch."""
-        return self.send("PATCH", path, body=body).body
+        return self.send("PATCH", path, body=body)
 
     def delete(self, path: str) -> None:
         """Remove something."""
@@ -113,8 +104,8 @@ class Api:
         query: Mapping[str, object] | None = None,
         body: object = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """Send a request and return the answer.
+    ) -> dict[str, Any]:
+        """Send a request and return the document of the answer.
 
         A GET that meets what may pass is repeated; a token that is refused is
         replaced once. Raises Refused, NotLoggedIn, Unreachable.
@@ -165,7 +156,7 @@ def _retry_after_s(answer: httpx.Response | None) -> float:
     return min(float(text), MAX_RETRY_AFTER_S) if text.isdigit() else 0.0
 
 
-def _read(answer: httpx.Response) -> Answer:
+def _read(answer: httpx.Response) -> dict[str, Any]:
     try:
         body = answer.json() if answer.content else {}
     except ValueError:
@@ -178,4 +169,4 @@ def _read(answer: httpx.Response) -> Answer:
             f"{answer.url.host} answers HTTP {answer.status_code}, but no JSON",
             hint="is that the URL of a cronhop API?",
         )
-    return Answer(body=body, etag=answer.headers.get("ETag"))
+    return body

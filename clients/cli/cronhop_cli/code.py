@@ -151,6 +151,6 @@ def _show(here: Session, made: plan.Plan) -> None:
 
 
 def show_schema(context: typer.Context) -> None:
-    """Print the JSON Schema of files of tasks, for editors and pipelines."""
+    """Print the JSON Schema of files of tasks."""
     session.of(context)
     show_json(schema())

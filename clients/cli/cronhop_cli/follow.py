@@ -11,7 +11,7 @@ from typing import Any
 
 from .api import Api
 from .errors import Refused, Usage
-from .terminal import VisibleStream, note
+from .terminal import VisibleStream, note, visible
 
 TERMINAL = frozenset(
     {"completed", "failed", "timeout", "cancelled", "skipped", "missed", "lost"}
@@ -155,7 +155,8 @@ class Follower:
             if key not in self._cursors:
                 self._cursors[key] = _Cursor(attempt=self._attempt or 1)
             cursor = self._cursors[key]
-            self._read(server_id, stream, cursor)
+            if self._may_have_more(execution, stream, cursor):
+                self._read(server_id, stream, cursor)
             while cursor.complete and cursor.attempt < newest and not self._attempt:
                 self._write(server_id, stream, cursor, b"", final=True)
                 cursor = self._cursors[key] = _Cursor(attempt=cursor.attempt + 1)
@@ -167,6 +168,14 @@ class Follower:
         return complete and (
             execution["state"] in TERMINAL or self._attempt is not None
         )
+
+    def _may_have_more(
+        self, execution: Mapping[str, Any], stream: str, cursor: _Cursor
+    ) -> bool:
+        """Return whether a request may show more than was read."""
+        if execution["state"] in TERMINAL or cursor.attempt < execution["attempt"]:
+            return not cursor.complete
+        return int(execution["output_bytes"][stream]) > cursor.offset
 
     def _read(self, server_id: str, stream: str, cursor: _Cursor) -> None:
         for page in self._pages(server_id, stream, cursor):
@@ -241,4 +250,4 @@ def _whole_lines(text: str, name: str, *, final: bool) -> tuple[str, str]:
     *lines, begun = text.split("\n")
     if final and begun:
         lines, begun = [*lines, begun], ""
-    return "".join(f"[{name}] {line}\n" for line in lines), begun
+    return "".join(f"[{visible(name)}] {line}\n" for line in lines), begun

@@ -51,7 +51,7 @@ class Tokens:
 
 
 class Profiles:
-    """The profiles in one folder, 0700, in files of 0600."""
+    """The profiles in one folder, made with 0700, in files of 0600."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -141,7 +141,6 @@ class Profiles:
         """Replace a file by one that was never readable by others."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.folder.chmod(0o700)
             # mkstemp makes it 0600.
             descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=".new-")
         except OSError as exc:

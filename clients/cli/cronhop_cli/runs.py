@@ -10,13 +10,22 @@ import typer
 
 from . import names, session
 from .command import INTERRUPTED, noun, pairs, verb
-from .follow import FOLLOWED, STREAMS, Follower, exit_code
+from .follow import FOLLOWED, STREAMS, TERMINAL, Follower, exit_code
 from .session import Session
 from .terminal import note, say, show_json, show_table
 
 runs = noun("runs", "What was run, and what became of it.")
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The id of a run.")]
+
+def _checked(run_id: str) -> str:
+    if not names.is_id(run_id):
+        raise typer.BadParameter(f"{run_id!r} is no id of a run")
+    return run_id
+
+
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN", help="The id of a run.", callback=_checked)
+]
 Follow = Annotated[
     bool,
     typer.Option("--follow", "-f", help="Show the output as it comes, until the end."),
@@ -131,13 +140,14 @@ def logs(
         Streams, typer.Option(help="Which output.", case_sensitive=False)
     ] = Streams.BOTH,
     attempt: Annotated[
-        int | None, typer.Option(min=1, help="Of one attempt; else of all.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Of one attempt; else of all."),
     ] = None,
     raw: Raw = False,
 ) -> None:
     r"""Show the output of a run: stdout on stdout, stderr on stderr.
 
-    What could steer your terminal is written out (\\x1b), but with --raw. With
+    What could steer your terminal is written out (\x1b), but with --raw. With
     --follow it goes on until the run has ended, and ends with its exit code as
     `cronhop run --follow` does; without, with 0.
     """
@@ -158,8 +168,12 @@ def logs(
     _say_how_many(found, server_id)
     complete = follower.show(found)
     follower.finish()
-    if not complete and found["finished_at"] is None:
+    if found["state"] not in TERMINAL:
         note(f"[the run is {found['state']}; -f goes on until its end]")
+    elif not any(one["attempt"] for one in found["executions"]):
+        note(f"[{found['state']}: {found['reason']}]")
+    elif not complete:
+        note("[more output is on its way; -f waits for it]")
 
 
 def _document(
@@ -239,7 +253,9 @@ def listing(
     task: Annotated[
         str | None, typer.Option(metavar="TASK", help="Of one task: its name or id.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many, newest first.")
+    ] = 20,
 ) -> None:
     """List runs, newest first."""
     here = session.of(context)

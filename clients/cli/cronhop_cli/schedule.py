@@ -18,7 +18,7 @@ freeze = noun("freeze", "Hold back all tasks of the stack.")
 Until = Annotated[
     str | None, typer.Option(metavar="TIME", help="RFC 3339; else until it is ended.")
 ]
-Reason = Annotated[str, typer.Option(help="For those who ask why.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="For those who ask why.")]
 CalendarName = Annotated[str, typer.Argument(metavar="NAME", help="Of the calendar.")]
 Dates = Annotated[list[str], typer.Argument(metavar="DATE...", help="2026-12-25 …")]
 
@@ -52,7 +52,9 @@ def preview(
     tz: Annotated[
         str, typer.Option(metavar="ZONE", help="Whose clock it follows.")
     ] = "UTC",
-    count: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 10,
+    count: Annotated[
+        int, typer.Option(min=1, max=100, metavar="N", help="How many.")
+    ] = 10,
     after: Annotated[
         str | None, typer.Option(metavar="TIME", help="RFC 3339; else now.")
     ] = None,
@@ -92,7 +94,7 @@ def why(
         str | None, typer.Option(metavar="TIME", help="RFC 3339; else now.")
     ] = None,
 ) -> None:
-    """Say what became of an instant, or will: did it fire, and why not?"""
+    """Say what became of an instant of a task, or will."""
     here = session.of(context)
     task_id = names.task(here.api, task)["task_id"]
     found = here.api.get(f"/v1/tasks/{task_id}/why", at=at)
@@ -111,7 +113,9 @@ def why(
 
 def upcoming(
     context: typer.Context,
-    minutes: Annotated[int, typer.Option(min=1, max=1440, help="From then on.")] = 60,
+    minutes: Annotated[
+        int, typer.Option(min=1, max=1440, metavar="N", help="From then on.")
+    ] = 60,
     after: Annotated[
         str | None, typer.Option(metavar="TIME", help="RFC 3339; else now.")
     ] = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from enum import StrEnum
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -126,7 +127,7 @@ def create(
     made = here.api.post("/v1/servers", body)
     _say(here, made, "Created")
     if not (here.as_json or host_key):
-        note(f"No host key is pinned yet: `cronhop servers check {name}`.")
+        note(f"No host key is pinned yet: `cronhop servers check {quote(name)}`.")
 
 
 @verb(servers, "set-status", examples=["cronhop servers set-status web-1 maintenance"])
@@ -189,9 +190,11 @@ def _show_check(server: Mapping[str, Any]) -> None:
         for one in check["steps"]
     ]
     show_table(["", "STEP", "OUTCOME"], rows)
+    words = {True: "yes", False: "no"}
     for name in ("latency_ms", "free_bytes", "clock_skew_ms", "sudo", "system"):
         if check[name] is not None:
-            say(f"{name}: {check[name]}")
+            value = check[name]
+            say(f"{name}: {words[value] if isinstance(value, bool) else value}")
     say("ok" if check["ok"] else f"not ok: {check['reason']}")
     pinned = {" ".join(line.split()[:2]) for line in server["host_keys"]}
     for key in check["host_keys_seen"]:
@@ -201,7 +204,7 @@ def _show_check(server: Mapping[str, Any]) -> None:
                 " with what the server itself says:\n"
                 "  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub\n"
                 "and if it is the same:\n"
-                f"  cronhop servers approve-key {server['name']} {key['fingerprint']}"
+                f"  cronhop servers approve-key {quote(server['name'])} {key['fingerprint']}"
             )
 
 

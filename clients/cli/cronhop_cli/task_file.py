@@ -6,6 +6,7 @@ YAML as of 1.2's core schema, so that `on` is a word and `0644` a text.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,7 @@ def read(path: Path) -> tuple[Any, dict[Route, int]]:
     Raises Failure if it is no YAML, or says something twice.
     """
     try:
-        text = path.read_text("utf-8") if str(path) != "-" else _stdin()
+        text = path.read_text("utf-8") if str(path) != "-" else sys.stdin.read()
     except (OSError, UnicodeDecodeError) as exc:
         raise Failure(f"{path} cannot be read: {exc}") from exc
     loader = _Loader(text)
@@ -116,12 +117,6 @@ def read(path: Path) -> tuple[Any, dict[Route, int]]:
     finally:
         loader.dispose()
     return document, lines
-
-
-def _stdin() -> str:
-    import sys  # noqa: PLC0415
-
-    return sys.stdin.read()
 
 
 def _files(path: Path) -> list[Path]:

@@ -159,7 +159,7 @@ def create(
     """Make a task, of options or of a file. All that a task can be, a file can say."""
     here = session.of(context)
     if file is not None:
-        if name or command or server:
+        if any((name, command, server, cron, every, timeout, env, secret)):
             raise Usage("a file says it all", hint="leave the rest out")
         form = read_task(file)
     else:

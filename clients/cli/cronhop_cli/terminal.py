@@ -15,14 +15,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import yaml
-from rich.box import Box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from .errors import Failure
 
-_LINES = Box("    \n    \n -- \n    \n    \n    \n    \n    \n")
 _JOINERS = "\u200c\u200d"  # scripts and emoji need them, and they move nothing
 _NOT_SEEN = ("Cc", "Cf", "Zl", "Zp", "Cs")  # categories of Unicode
 _WIDE = 10_000  # columns, where no terminal cuts lines
@@ -113,13 +111,11 @@ def show_json(document: object) -> None:
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table. The last column takes what room is left."""
+    """Print a table."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for number, heading in enumerate(headings):
-        last = number == len(headings) - 1
-        table.add_column(heading, overflow="fold", no_wrap=heading in {"RUN", "ID"})
-        if not last:
-            table.columns[-1].ratio = None
+    for heading in headings:
+        # An id that is cut in two cannot be copied.
+        table.add_column(heading, overflow="fold", no_wrap=heading == "RUN")
     for row in rows:
         table.add_row(*map(_cell, row))
     console().print(table)
@@ -132,7 +128,7 @@ def _cell(value: object) -> Text:
 
 def show_yaml(document: object) -> None:
     """Print a document as a person reads it."""
-    sys.stdout.write(visible(yaml_text(document)))
+    sys.stdout.write(yaml_text(document))
 
 
 def show_failure(failure: Failure) -> None:
@@ -158,8 +154,11 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    is_block = "\n" in text and not re.search(r"[ \t]\n", text)
-    style = "|" if is_block else None
+    style = None
+    if visible(text) != text:
+        style = '"'
+    elif "\n" in text and not re.search(r"[ \t]\n", text):
+        style = "|"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
@@ -171,7 +170,10 @@ _Dumper.add_implicit_resolver(
 
 
 def yaml_text(document: object) -> str:
-    """Return it as YAML that readers of YAML 1.1 and 1.2 understand alike."""
+    """Return it as YAML that readers of YAML 1.1 and 1.2 understand alike.
+
+    Nothing of it steers a terminal: what could stands in quotes, and escaped.
+    """
     text = yaml.dump(
         document,
         Dumper=_Dumper,
@@ -180,4 +182,5 @@ def yaml_text(document: object) -> str:
         default_flow_style=False,
         width=100,
     )
-    return str(text)
+    # In quotes, and there alone, is what is not visible: \u202e is its escape.
+    return visible(str(text))
