@@ -3,6 +3,7 @@
 import json
 import re
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,15 +68,18 @@ def test_lists_are_tables(cronhop, task):
     assert "password" in shown(cronhop, "credentials", "list")
 
 
-def test_lists_are_whole(cronhop, api, world, web):
+def test_lists_are_whole(cronhop, world, web, monkeypatch):
     """More than a page is asked for page by page, and is one document."""
-    for number in range(101):
+    monkeypatch.setattr("cronhop_cli.api.PAGE", 2)
+    for number in range(5):
         world.add_task(web, name=f"t{number}")
 
     items = cronhop.json("tasks", "list")["items"]
 
-    assert len(items) == 101
-    assert len(cronhop.json("runs", "list", "--limit", "5")["items"]) <= 5
+    assert len(items) == 5
+    runs = [shown(cronhop, "run", f"t{number}").strip() for number in range(5)]
+    listed = cronhop.json("runs", "list", "--limit", "3")["items"]
+    assert [one["run_id"] for one in listed] == runs[:1:-1]
 
 
 def test_json_is_the_apis(cronhop, api, task):
@@ -349,6 +353,28 @@ def test_follow_shows_output_as_it_comes(cronhop, command, impatient, world, gat
 
     assert (done.code, done.out) == (0, "begun\ndone\n")
     assert len(seen) > 3
+
+
+def test_who_may_only_look_follows_too(cronhop, command, impatient, world, gate):
+    """A visit that may not be asked for is done without."""
+    handle = cronhop.transport._call
+
+    def refusing(method, path, *args, **kwargs):
+        if path.endswith("/poll"):
+            return SimpleNamespace(status=403, headers={}, body={"title": "Forbidden"})
+        return handle(method, path, *args, **kwargs)
+
+    def pause(seconds):
+        world.clock.move(seconds=30)
+        world.deliver()
+        gate.touch()
+
+    command(f"echo begun; until [ -e {gate} ]; do sleep 0.05; done")
+    cronhop.transport._call, cronhop._pause = refusing, pause
+
+    done = cronhop("run", "job", "--follow")
+
+    assert (done.code, done.out) == (0, "begun\n")
 
 
 def test_raw_output_is_exact(cronhop, command):

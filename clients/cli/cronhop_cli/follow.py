@@ -6,11 +6,12 @@ import base64
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from .api import Api
-from .errors import Refused, Usage
+from .errors import Refused, Unreachable, Usage
 from .terminal import VisibleStream, note, visible
 
 TERMINAL = frozenset(
@@ -22,7 +23,6 @@ PAGE_BYTES = 256 * 1024
 LOOK_EVERY_S = 1.0
 POLL_EVERY_S = 5.0  # the API lets nobody ask for a visit more often
 PATIENCE_S = 120.0  # for output of an ended run that is still on its way
-_CONFLICT, _NOT_FOUND = 409, 404
 
 # What a run that is followed ends the command with, where it is no command's code.
 EXIT_CODES = {
@@ -199,10 +199,10 @@ class Follower:
                 attempt=cursor.attempt,
             )
             yield page
+            before, cursor.offset = cursor.offset, page["next_offset"]
             cursor.complete = page["complete"]
-            if page["next_offset"] == cursor.offset:
+            if cursor.offset in {before, page["total_bytes"]}:
                 return
-            cursor.offset = page["next_offset"]
 
     def _write(
         self,
@@ -234,15 +234,10 @@ class Follower:
             if execution["state"] != "running" or not due:
                 continue
             self._asked[server_id] = time.monotonic()
-            try:
+            # It is a wish: the output comes anyway, a little later, and who may only
+            # look may not wish.
+            with suppress(Refused, Unreachable):
                 self._api.post(f"/v1/runs/{self._run_id}/executions/{server_id}/poll")
-            except Refused as refused:
-                # It is a wish: the output comes anyway, a little later.
-                if refused.status < 500 and refused.status not in {  # noqa: PLR2004
-                    _CONFLICT,
-                    _NOT_FOUND,
-                }:
-                    raise
 
 
 def _whole_lines(text: str, name: str, *, final: bool) -> tuple[str, str]:
