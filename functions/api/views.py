@@ -16,6 +16,7 @@ from aws_lambda_powertools.event_handler import Response, content_types
 from cronhop.domain.calendar import Calendar
 from cronhop.domain.credential import Credential
 from cronhop.domain.hold import Hold
+from cronhop.domain.instant import instant
 from cronhop.domain.run import Attempt, Execution, Run, State, StreamRecord
 from cronhop.domain.server import Server
 from cronhop.domain.task import Task
@@ -44,14 +45,6 @@ def answer(
 def empty() -> Response[str]:
     """Return an answer without a body."""
     return Response(status_code=HTTPStatus.NO_CONTENT.value, body="")
-
-
-def instant(moment: datetime | None) -> str | None:
-    """Return an RFC 3339 UTC time, with milliseconds where there are any."""
-    if moment is None:
-        return None
-    precision = "milliseconds" if moment.microsecond else "seconds"
-    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def credential_view(credential: Credential) -> dict[str, Any]:

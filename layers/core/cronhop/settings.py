@@ -22,6 +22,7 @@ class Settings:
     | queue_url        | CRONHOP_QUEUE_URL        | the executor's queue          |
     | bucket           | CRONHOP_BUCKET           | output beyond the inline size |
     | topic_arn        | CRONHOP_TOPIC_ARN        | where alarms go; "": nowhere  |
+    | bus_name         | CRONHOP_BUS_NAME         | where events go; "": nowhere  |
     | secret_prefix    | CRONHOP_SECRET_PREFIX    | secrets are `<prefix><id>`    |
     | shards           | CRONHOP_SHARDS           | partitions of the time indexes|
     | retention_days   | CRONHOP_RETENTION_DAYS   | how long ended runs are kept  |
@@ -38,6 +39,7 @@ class Settings:
     bucket: str
     secret_prefix: str
     topic_arn: str = ""
+    bus_name: str = ""
     shards: int = 8
     retention_days: int = 90
     allowed_networks: tuple[str, ...] = ()
@@ -57,6 +59,7 @@ class Settings:
             bucket=_text(env, "CRONHOP_BUCKET"),
             secret_prefix=_text(env, "CRONHOP_SECRET_PREFIX"),
             topic_arn=env.get("CRONHOP_TOPIC_ARN", ""),
+            bus_name=env.get("CRONHOP_BUS_NAME", ""),
             shards=_number(env, "CRONHOP_SHARDS", 8),
             retention_days=_number(env, "CRONHOP_RETENTION_DAYS", 90),
             allowed_networks=_networks(env, "CRONHOP_ALLOWED_NETWORKS"),
