@@ -27,8 +27,9 @@ from cronhop.store import connection
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The use cases that routes call."""
+    """The use cases that routes call, and the settings that they are made by."""
 
+    settings: Settings
     credentials: Credentials
     servers: Servers
     tasks: Tasks
@@ -50,6 +51,7 @@ def services() -> Services:
     queue = Queue(session.client("sqs"), settings.queue_url)
     dispatcher = Dispatcher(queue, shards=settings.shards)
     return Services(
+        settings=settings,
         credentials=Credentials(
             secrets=Secrets(session.client("secretsmanager"), settings)
         ),
