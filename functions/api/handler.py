@@ -26,9 +26,11 @@ from cronhop.errors import (
 from cronhop.observe import log
 
 from . import (
+    audit,
     calendars,
     credentials,
     crontab,
+    ledger,
     me,
     rights,
     runs,
@@ -53,6 +55,10 @@ KNOWN_QUERY = frozenset(
         "at",
         "after",
         "minutes",
+        "entity",
+        "actor",
+        "from",
+        "to",
     }
 )
 OPEN_PATHS = frozenset({"/v1/health"})
@@ -61,8 +67,18 @@ OPEN_PATHS = frozenset({"/v1/health"})
 ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
 
 app = APIGatewayHttpResolver(enable_validation=True)
-app.use([rights.check])
-for module in (credentials, servers, tasks, runs, calendars, schedule, crontab, me):
+app.use([rights.check, ledger.keep])
+for module in (
+    credentials,
+    servers,
+    tasks,
+    runs,
+    calendars,
+    schedule,
+    crontab,
+    audit,
+    me,
+):
     app.include_router(module.router)
 
 
@@ -98,6 +114,14 @@ def _caller(claims: dict[str, Any]) -> Caller:
 def _refused(event: dict[str, Any]) -> Response[str] | None:
     """Return the error for a request that no route shall see, None for others."""
     if event.get("rawPath") not in OPEN_PATHS and not _is_access_token(event):
+        if _claims(event).get("sub"):
+            ledger.refused(
+                event,
+                _caller(_claims(event)),
+                action="login",
+                status=HTTPStatus.UNAUTHORIZED.value,
+                why="not an access token",
+            )
         return problem(HTTPStatus.UNAUTHORIZED, "an access token is required")
     return refused_body(event) or _refused_query(event)
 
@@ -146,6 +170,15 @@ def _on_not_found(exc: NotFound) -> Response[str]:
 
 @app.exception_handler(Forbidden)
 def _on_forbidden(exc: Forbidden) -> Response[str]:
+    request = app.request
+    action = rights.ROUTES[f"{request.method} {request.route}"]
+    ledger.refused(
+        app.current_event.raw_event,
+        app.context["caller"],
+        action=str(action),
+        status=HTTPStatus.FORBIDDEN.value,
+        why=str(exc),
+    )
     errors = [(exc.field, exc.message)] if exc.field else []
     return problem(HTTPStatus.FORBIDDEN, str(exc), errors=errors)
 

@@ -19,6 +19,7 @@ from .wiring import services
 ROUTES: Final[Mapping[str, Action | None]] = {
     "GET /v1/health": None,
     "GET /v1/me": None,
+    "GET /v1/audit": Action.AUDIT_READ,
     "POST /v1/credentials": Action.CREDENTIALS_WRITE,
     "GET /v1/credentials": Action.CREDENTIALS_READ,
     "GET /v1/credentials/{name}": Action.CREDENTIALS_READ,

@@ -10,6 +10,7 @@ from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.session import Session
+from cronhop.services.audit import Audit
 from cronhop.services.backfill import Backfill
 from cronhop.services.calendars import Calendars
 from cronhop.services.credentials import Credentials
@@ -40,6 +41,7 @@ class Services:
     why: Why
     upcoming: Upcoming
     backfill: Backfill
+    audit: Audit
 
 
 @cache
@@ -73,6 +75,7 @@ def services() -> Services:
         why=Why(),
         upcoming=Upcoming(shards=settings.shards),
         backfill=Backfill(dispatcher=dispatcher),
+        audit=Audit(days=settings.audit_days),
     )
 
 

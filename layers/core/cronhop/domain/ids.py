@@ -54,6 +54,11 @@ def is_id(text: str) -> bool:
     )
 
 
+def first_id(instant: datetime) -> str:
+    """Return the lowest ULID of this instant, for ranges of ids by time."""
+    return _ulid(instant, b"\0" * 10)
+
+
 def last_id(instant: datetime) -> str:
     """Return the highest ULID of this instant, for ranges of ids by time."""
     return _ulid(instant, b"\xff" * 10)
