@@ -10,6 +10,7 @@ from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.session import Session
+from cronhop.services.audit import Audit
 from cronhop.services.backfill import Backfill
 from cronhop.services.calendars import Calendars
 from cronhop.services.credentials import Credentials
@@ -27,8 +28,9 @@ from cronhop.store import connection
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The use cases that routes call."""
+    """The use cases that routes call, and the settings that they are made by."""
 
+    settings: Settings
     credentials: Credentials
     servers: Servers
     tasks: Tasks
@@ -39,6 +41,7 @@ class Services:
     why: Why
     upcoming: Upcoming
     backfill: Backfill
+    audit: Audit
 
 
 @cache
@@ -50,6 +53,7 @@ def services() -> Services:
     queue = Queue(session.client("sqs"), settings.queue_url)
     dispatcher = Dispatcher(queue, shards=settings.shards)
     return Services(
+        settings=settings,
         credentials=Credentials(
             secrets=Secrets(session.client("secretsmanager"), settings)
         ),
@@ -71,6 +75,7 @@ def services() -> Services:
         why=Why(),
         upcoming=Upcoming(shards=settings.shards),
         backfill=Backfill(dispatcher=dispatcher),
+        audit=Audit(days=settings.audit_days),
     )
 
 

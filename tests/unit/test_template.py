@@ -56,7 +56,10 @@ SCHEMA: dict[str, tuple[list[str], dict[str, tuple[list[str], list[str] | None]]
     "credentials": (["name S"], {"listing": (["listed S", "name S"], None)}),
     "audit": (
         ["entity S", "at_ulid S"],
-        {"by_actor": (["actor S", "at_ulid S"], None)},
+        {
+            "by_actor": (["actor S", "at_ulid S"], None),
+            "by_day": (["day S", "at_ulid S"], None),
+        },
     ),
 }
 

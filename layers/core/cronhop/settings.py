@@ -31,6 +31,10 @@ class Settings:
     | refused_networks | CRONHOP_REFUSED_NETWORKS | CIDRs that are refused, also  |
     |                  |                          | where they are allowed        |
     | transfer_bucket  | CRONHOP_TRANSFER_BUCKET  | files of transfers; "": none  |
+    | oidc_issuer      | CRONHOP_OIDC_ISSUER      | who makes the tokens; "": the |
+    |                  |                          | stack's own pool of Cognito   |
+    | groups_claim     | CRONHOP_GROUPS_CLAIM     | the claim that names groups   |
+    | audit_days       | CRONHOP_AUDIT_DAYS       | how long the audit is kept    |
     """
 
     region: str
@@ -45,6 +49,14 @@ class Settings:
     allowed_networks: tuple[str, ...] = ()
     refused_networks: tuple[str, ...] = ()
     transfer_bucket: str = ""
+    oidc_issuer: str = ""
+    groups_claim: str = "cognito:groups"
+    audit_days: int = 400
+
+    @property
+    def is_cognito(self) -> bool:
+        """Whether tokens are of the pool that the template makes."""
+        return not self.oidc_issuer
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
@@ -65,6 +77,9 @@ class Settings:
             allowed_networks=_networks(env, "CRONHOP_ALLOWED_NETWORKS"),
             refused_networks=_networks(env, "CRONHOP_REFUSED_NETWORKS"),
             transfer_bucket=env.get("CRONHOP_TRANSFER_BUCKET", ""),
+            oidc_issuer=env.get("CRONHOP_OIDC_ISSUER", ""),
+            groups_claim=env.get("CRONHOP_GROUPS_CLAIM") or "cognito:groups",
+            audit_days=_number(env, "CRONHOP_AUDIT_DAYS", 400),
         )
 
 
