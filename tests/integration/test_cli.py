@@ -530,6 +530,7 @@ tasks:
     catch_up_limit: 3
     enabled: false
   - name: by selector
+    environment: prod
     spec: {command: "true"}
     targets: {selector: {environment: prod, tags: {role: web}, name: "web-*"}, pick: 2}
     schedule: {every_s: 300, anchor: "2026-06-01T09:00:00Z"}

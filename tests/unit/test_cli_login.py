@@ -21,6 +21,7 @@ class World:
 
     def __init__(self):
         self.issuer = ISSUER
+        self.client_id = "app"
         self.challenge = None
         self.refuse_refresh = False
         self.pending = []  # answers before the device's login is done
@@ -42,7 +43,11 @@ class World:
     def _api(self, request, path):
         if path == "/v1/health":
             assert "Authorization" not in request.headers
-            login = {"issuer": self.issuer, "client_id": "app"} if self.issuer else None
+            login = (
+                {"issuer": self.issuer, "client_id": self.client_id}
+                if self.issuer
+                else None
+            )
             return httpx.Response(200, json={"status": "ok", "login": login})
         self.asked.append(("api", request.headers["Authorization"]))
         if self.answers:
@@ -281,6 +286,18 @@ def test_with_a_device(cronhop, world, waits):
     assert r"enter the code ABCD-\x1b[31m" in done.err
     assert waits == [5, 5, 10, 10]
     assert cronhop("tasks", "list").code == 0
+
+
+def test_an_issuer_that_is_not_ours(cronhop, world):
+    """It knows the command line by an id that the stack does not know."""
+    world.issuer, world.client_id = "https://issuer.example/oidc", ""
+
+    without = cronhop("login", "--url", URL, "--device")
+    with_it = cronhop("login", "--url", URL, "--device", "--client-id", "app")
+    again = cronhop("login", "--device")
+
+    assert (without.code, with_it.code, again.code) == (2, 0, 0)
+    assert "--client-id" in without.err
 
 
 def test_a_device_that_nobody_uses(cronhop, world, waits):

@@ -74,6 +74,10 @@ def create(
     private_key: KeyFile = None,
     password_stdin: PasswordStdin = False,
     ask_passphrase: Passphrase = False,
+    environment: Annotated[
+        str | None,
+        typer.Option(metavar="WORD", help="For servers and tasks of it only."),
+    ] = None,
 ) -> None:
     """Keep a private key or a password under a name.
 
@@ -82,6 +86,8 @@ def create(
     """
     here = session.of(context)
     body = {"name": name, **_value(private_key, password_stdin, ask_passphrase)}
+    if environment is not None:
+        body["environment"] = environment
     made = here.api.post("/v1/credentials", body)
     if here.as_json:
         show_json(made)

@@ -60,6 +60,10 @@ def login(
         str | None,
         typer.Option(help="Cognito's URL, where it is not the issuer's host."),
     ] = None,
+    client_id: Annotated[
+        str | None,
+        typer.Option(help="The command line's, at an issuer other than Cognito."),
+    ] = None,
     insecure_http: Annotated[
         bool,
         typer.Option("--insecure-http", help="Allow plain HTTP to other machines."),
@@ -74,7 +78,7 @@ def login(
     A pipeline needs no login: it sets CRONHOP_URL and CRONHOP_TOKEN.
     """
     here = session.of(context)
-    profile = _profile(here, url, auth_endpoint, insecure_http)
+    profile = _profile(here, url, auth_endpoint, client_id, insecure_http)
     if device:
         profile = replace(profile, username=None)
         tokens = Issuer(profile, here.transport, here.sleep).login(_show_code)
@@ -92,7 +96,11 @@ def login(
 
 
 def _profile(
-    here: Session, url: str | None, auth_endpoint: str | None, insecure_http: bool
+    here: Session,
+    url: str | None,
+    auth_endpoint: str | None,
+    client_id: str | None,
+    insecure_http: bool,
 ) -> Profile:
     """Return the profile to log in to: what it says of the API, the API knows best."""
     known = here.profiles.get(here.profile_name)
@@ -107,14 +115,21 @@ def _profile(
     if known and same:
         insecure_http = insecure_http or known.insecure_http
         auth_endpoint = auth_endpoint or known.auth_endpoint
+        client_id = client_id or known.client_id
     url = checked(url, insecure_http=insecure_http)
     offered = _offered(here, url)
+    client_id = str(offered.get("client_id") or client_id or "")
+    if not client_id:
+        raise Usage(
+            f"{offered['issuer']} knows the command line by an id of its own",
+            hint="name it with --client-id; who runs the issuer can tell",
+        )
     if auth_endpoint:
         auth_endpoint = checked(auth_endpoint, insecure_http=insecure_http)
     return Profile(
         url=url,
         issuer=str(offered["issuer"]),
-        client_id=str(offered["client_id"]),
+        client_id=client_id,
         auth_endpoint=auth_endpoint,
         username=known.username if known and same else None,
         insecure_http=insecure_http,
