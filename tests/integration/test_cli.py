@@ -531,6 +531,7 @@ tasks:
     enabled: false
   - name: by selector
     environment: prod
+    tags: {team: web}
     spec: {command: "true"}
     targets: {selector: {environment: prod, tags: {role: web}, name: "web-*"}, pick: 2}
     schedule: {every_s: 300, anchor: "2026-06-01T09:00:00Z"}

@@ -24,6 +24,7 @@ SET_BY_CRONHOP = frozenset(
         "created_by",
         "created_at",
         "updated_at",
+        "deleted_at",
     }
 )
 LONGEST_INTERVAL_S = 3600  # between attempts, unless the task says else
