@@ -24,6 +24,7 @@ from cronhop.errors import (
     QueueUnavailable,
 )
 from cronhop.observe import log
+from cronhop.settings import Settings
 
 from . import (
     audit,
@@ -69,7 +70,15 @@ for module in (
 
 @app.get("/v1/health")
 def health() -> Response[str]:
-    return answer({"status": "ok", "version": __version__})
+    return answer({"status": "ok", "version": __version__, "login": _login()})
+
+
+def _login() -> dict[str, str] | None:
+    """Return where clients log in, None if this stack was not told."""
+    known = Settings.from_env()
+    if not known.issuer:
+        return None
+    return {"issuer": known.issuer, "client_id": known.client_id}
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -137,6 +137,18 @@ def test_health_needs_no_token(api):
 
     assert answer.status == 200
     assert answer.body["status"] == "ok"
+    assert answer.body["login"] is None
+
+
+def test_health_says_where_to_log_in(api, monkeypatch):
+    """Who has no token yet learns where to get one, and nothing else."""
+    monkeypatch.setenv("CRONHOP_ISSUER", "https://issuer.example")
+    monkeypatch.setenv("CRONHOP_CLIENT_ID", "abc")
+
+    answer = api("GET", "/v1/health", claims={})
+
+    login = {"issuer": "https://issuer.example", "client_id": "abc"}
+    assert answer.body["login"] == login
 
 
 @pytest.mark.parametrize(

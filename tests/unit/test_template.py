@@ -450,6 +450,22 @@ def test_every_route_but_health_needs_a_token() -> None:
     assert routes == {"GET /v1/health": "NONE", "ANY /v1/{proxy+}": "JWT"}
 
 
+def test_clients_are_told_whose_tokens_the_api_takes() -> None:
+    """What health says is what the authorizer wants, and the client may log in."""
+    (authorizer,) = template.resources("AWS::ApiGatewayV2::Authorizer").values()
+    (client,) = template.resources("AWS::Cognito::UserPoolClient").values()
+    function = template.resources("AWS::Serverless::Function")["ApiFunction"]
+    told = function["Environment"]["Variables"]
+
+    wanted = authorizer["JwtConfiguration"]
+    assert told["CRONHOP_ISSUER"] == wanted["Issuer"]
+    ((_, own_client, _),) = [one["Fn::If"] for one in wanted["Audience"]]
+    assert told["CRONHOP_CLIENT_ID"]["Fn::If"] == ["HasOwnPool", own_client, ""]
+    flows = {"ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"}
+    assert flows <= set(client["ExplicitAuthFlows"])
+    assert client["GenerateSecret"] is False
+
+
 def test_the_access_log_shows_no_token() -> None:
     """Neither headers nor queries are logged, and each line is JSON."""
     written = RESOURCES["Stage"]["Properties"]["AccessLogSettings"]["Format"]

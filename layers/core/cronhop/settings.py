@@ -34,6 +34,9 @@ class Settings:
     | refused_networks | CRONHOP_REFUSED_NETWORKS | CIDRs that are refused, also  |
     |                  |                          | where they are allowed        |
     | transfer_bucket  | CRONHOP_TRANSFER_BUCKET  | files of transfers; "": none  |
+    | issuer           | CRONHOP_ISSUER           | whose tokens the API accepts  |
+    | client_id        | CRONHOP_CLIENT_ID        | as what clients log in there; |
+    |                  |                          | "": with another issuer       |
     | oidc_issuer      | CRONHOP_OIDC_ISSUER      | who makes the tokens; "": the |
     |                  |                          | stack's own pool of Cognito   |
     | groups_claim     | CRONHOP_GROUPS_CLAIM     | the claim that names groups   |
@@ -54,6 +57,8 @@ class Settings:
     allowed_networks: tuple[str, ...] = ()
     refused_networks: tuple[str, ...] = ()
     transfer_bucket: str = ""
+    issuer: str = ""
+    client_id: str = ""
     oidc_issuer: str = ""
     groups_claim: str = "cognito:groups"
     audit_days: int = 400
@@ -84,6 +89,8 @@ class Settings:
             allowed_networks=_networks(env, "CRONHOP_ALLOWED_NETWORKS"),
             refused_networks=_networks(env, "CRONHOP_REFUSED_NETWORKS"),
             transfer_bucket=env.get("CRONHOP_TRANSFER_BUCKET", ""),
+            issuer=env.get("CRONHOP_ISSUER", ""),
+            client_id=env.get("CRONHOP_CLIENT_ID", ""),
             oidc_issuer=env.get("CRONHOP_OIDC_ISSUER", ""),
             groups_claim=env.get("CRONHOP_GROUPS_CLAIM") or "cognito:groups",
             audit_days=_number(env, "CRONHOP_AUDIT_DAYS", 400),
