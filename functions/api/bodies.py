@@ -19,6 +19,12 @@ from pydantic import (
 )
 
 from cronhop.domain.credential import Secret
+from cronhop.domain.parameter import (
+    MAX_PARAMETERS,
+    Parameter,
+    ParameterType,
+    ParameterWord,
+)
 from cronhop.domain.private_key import MAX_CHARACTERS
 from cronhop.domain.retry import MAX_INTERVAL_S, Retry
 from cronhop.domain.rollout import Rollout, Share
@@ -51,6 +57,7 @@ from .specs import FileTransferBody, ServiceControlBody, StrictBody, not_yet
 
 DAY_S = 86400
 MAX_COMMAND_BYTES = 64 * 1024
+MAX_ARGUMENT = 4096  # characters
 
 
 def _no_nul(text: str) -> str:
@@ -114,6 +121,12 @@ def _some(share: Share) -> Share:
     return share
 
 
+def _scalar(value: object) -> str | int | None:
+    if value is None or isinstance(value, str | int):
+        return value
+    raise ValueError("it is a text, a whole number, true or false")
+
+
 def _pick(value: object) -> Pick | int:
     if isinstance(value, int) and not isinstance(value, bool):
         if 1 <= value <= MAX_TARGETS:
@@ -121,6 +134,18 @@ def _pick(value: object) -> Pick | int:
     elif value in list(Pick):
         return Pick(str(value))
     raise ValueError(f"it is one of {', '.join(Pick)}, or a number up to {MAX_TARGETS}")
+
+
+def _argument(value: object) -> str | ParameterWord:
+    if isinstance(value, str):
+        if len(value) > MAX_ARGUMENT:
+            raise ValueError(f"it has more than {MAX_ARGUMENT} characters")
+        return _no_nul(value)
+    if isinstance(value, dict) and list(value) == ["parameter"]:
+        name = value["parameter"]
+        if isinstance(name, str):
+            return ParameterWord(parameter=name)
+    raise ValueError('it is a word, or {"parameter": "NAME"}')
 
 
 def _variable(name: str) -> str:
@@ -147,7 +172,9 @@ Variable = Annotated[str, AfterValidator(_variable)]
 Value = Annotated[str, StringConstraints(max_length=8192), AfterValidator(_no_nul)]
 AnyShare = Annotated[int | str, PlainValidator(_share)]
 SomeShare = Annotated[int | str, PlainValidator(_share), AfterValidator(_some)]
-Argument = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)]
+Argument = Annotated[
+    str, StringConstraints(max_length=MAX_ARGUMENT), AfterValidator(_no_nul)
+]
 UserName = Annotated[
     str, StringConstraints(max_length=32, pattern=r"^[a-z_][a-z0-9_.-]*[$]?$")
 ]
@@ -252,7 +279,10 @@ class ScriptBody(StrictBody):
     interpreter: Annotated[
         list[Argument], Field(max_length=20), AfterValidator(_program)
     ] = []
-    arguments: Annotated[list[Argument], Field(max_length=100)] = []
+    arguments: Annotated[
+        list[Annotated[str | ParameterWord, PlainValidator(_argument)]],
+        Field(max_length=100),
+    ] = []
     workdir: Annotated[Value, StringConstraints(pattern=r"^/")] | None = None
     run_as: UserName | None = None
     environment: Annotated[dict[Variable, Value], Field(max_length=50)] = {}
@@ -268,6 +298,27 @@ class ScriptBody(StrictBody):
             run_as=self.run_as,
             environment=self.environment,
             secrets=self.secrets,
+        )
+
+
+class ParameterBody(StrictBody):
+    """A parameter; what may be said of one of its type is checked by the domain."""
+
+    name: str
+    type: Literal["string", "enum", "integer", "boolean", "server", "secret"]
+    description: Annotated[str, AfterValidator(_printable)] = ""
+    default: Annotated[str | int | bool | None, PlainValidator(_scalar)] = None
+    pattern: str | None = None
+    max_length: int | None = None
+    values: list[str] = []
+    minimum: int | None = None
+    maximum: int | None = None
+
+    def parameter(self) -> Parameter:
+        """Return what was sent."""
+        plain = dict(self)
+        return Parameter(
+            **plain | {"type": ParameterType(self.type), "values": tuple(self.values)}
         )
 
 
@@ -301,20 +352,29 @@ class TargetsBody(StrictBody):
         | None
     ) = None
     selector: SelectorBody | None = None
+    parameter: str | None = None
     pick: Annotated[Pick | int, PlainValidator(_pick)] = Pick.ALL
 
     def targets(self) -> Targets:
         """Return what was sent. Raises Invalid."""
-        if self.server_ids and self.selector:
+        ways = [
+            way
+            for way in ("server_ids", "selector", "parameter")
+            if getattr(self, way) is not None
+        ]
+        if not ways:
+            raise Invalid("targets", "it needs server_ids, a selector or a parameter")
+        if len(ways) > 1:
             raise Invalid(
-                "targets.selector",
-                "server_ids or a selector, not both; in a PATCH set the other to null",
+                f"targets.{ways[1]}",
+                f"{' or '.join(ways)}, not both; in a PATCH set the other to null",
             )
-        if self.server_ids is None and self.selector is None:
-            raise Invalid("targets", "it needs server_ids or a selector")
+        if self.parameter is not None and self.pick is not Pick.ALL:
+            raise Invalid("targets.pick", "a parameter is one server: leave it out")
         return Targets(
             server_ids=tuple(self.server_ids or ()),
             selector=self.selector.selector() if self.selector else None,
+            parameter=self.parameter,
             pick=self.pick,
         )
 
@@ -389,6 +449,7 @@ class TaskBody(StrictBody):
     catch_up: Literal["one", "all", "none"] = "one"
     catch_up_limit: Annotated[int, Field(ge=1, le=100)] = CATCH_UP_LIMIT
     enabled: bool = True
+    parameters: Annotated[list[ParameterBody], Field(max_length=MAX_PARAMETERS)] = []
 
     def _definition(self, kind: TaskKind, spec: Spec) -> TaskDefinition:
         return TaskDefinition(
@@ -409,6 +470,7 @@ class TaskBody(StrictBody):
             rollout=self.rollout.rollout(),
             lost_after_s=self.lost_after_s,
             output_cap_bytes=self.output_cap_bytes,
+            parameters=tuple(one.parameter() for one in self.parameters),
         )
 
 
@@ -455,7 +517,10 @@ def task_definition(
     if present is not None:
         if body.get("kind", present["kind"]) != present["kind"]:
             # The spec of another kind has nothing in common with this one.
-            present = {name: value for name, value in present.items() if name != "spec"}
+            of_kind = {"spec", "parameters"}
+            present = {
+                name: value for name, value in present.items() if name not in of_kind
+            }
         if isinstance(body.get("schedule"), dict) and present["schedule"]:
             schedule = other_form(present["schedule"], body["schedule"])
             present = {**present, "schedule": schedule}
@@ -471,17 +536,11 @@ def task_definition(
     return task._definition(TaskKind(task.kind), spec)  # noqa: SLF001
 
 
-def _no_parameters(values: dict[str, str]) -> dict[str, str]:
-    if values:
-        raise ValueError("parameters are not there yet: leave it out")
-    return values
-
-
 class RunBody(StrictBody):
-    """A run by hand, on other servers than the task's if it says so."""
+    """A run by hand, on other servers and with other values if it says so."""
 
     targets: TargetsBody | None = None
-    parameters: Annotated[dict[str, str], AfterValidator(_no_parameters)] = {}
+    parameters: dict[str, Any] = {}
 
 
 B = TypeVar("B", bound=BaseModel)

@@ -68,7 +68,11 @@ def delete(task_id: str, if_match: IfMatch = None) -> Response[str]:
 def run(task_id: str, body: Annotated[RunBody | None, Body()] = None) -> Response[str]:
     targets = body.targets.targets() if body and body.targets else None
     started = services().tasks.run(
-        task_id, by=caller(router), now=now(), targets=targets
+        task_id,
+        by=caller(router),
+        now=now(),
+        targets=targets,
+        parameters=body.parameters if body else None,
     )
     return answer(run_view(started), HTTPStatus.ACCEPTED)
 

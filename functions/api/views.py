@@ -16,6 +16,7 @@ from aws_lambda_powertools.event_handler import Response, content_types
 from cronhop.domain.calendar import Calendar
 from cronhop.domain.credential import Credential
 from cronhop.domain.hold import Hold
+from cronhop.domain.parameter import Value
 from cronhop.domain.run import Attempt, Execution, Run, State, StreamRecord
 from cronhop.domain.server import Server
 from cronhop.domain.task import Task
@@ -143,6 +144,7 @@ def task_view(
         else None,
         "pause": hold_view(task.pause),
         "invalid": task.invalid,
+        "template": asdict(task.template) if task.template else None,
         "version": task.version,
         "created_by": task.created_by,
         "created_at": instant(task.created_at),
@@ -193,13 +195,15 @@ def run_view(run: Run) -> dict[str, Any]:
 
 def whole_run_view(
     run: Run,
+    parameters: Mapping[str, Value],
     targets: Sequence[str],
     counts: Mapping[State, int],
     executions: Sequence[Execution],
 ) -> dict[str, Any]:
-    """Return a run with the servers and the executions that are shown with it."""
+    """Return a run with the values it was given, its servers and executions."""
     return {
         **run_view(run),
+        "parameters": dict(parameters),
         "targets": list(targets),
         "counts": {state.value: number for state, number in counts.items()},
         "executions": [execution_view(one) for one in executions],

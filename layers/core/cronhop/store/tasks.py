@@ -206,8 +206,8 @@ def replace(old: Task, new: Task, *, by: str) -> None:
             write.delete(TaskRow(task_id=name_key(old.definition.name)))
             _take_name(write, new)
         _save_version(write, new, by=by)
-        before = set(old.definition.targets.server_ids)
-        after = set(definition.targets.server_ids)
+        before = set(old.definition.server_ids)
+        after = set(definition.server_ids)
         for server_id in sorted(before - after):
             write.delete(TaskTargetRow(server_id=server_id, task_id=new.task_id))
         for server_id in sorted(after - before):
@@ -234,7 +234,7 @@ def remove(task: Task, *, now: datetime) -> None:
             condition=TaskRow.version == task.version,
         )
         write.delete(TaskRow(task_id=name_key(name)))
-        for server_id in task.definition.targets.server_ids:
+        for server_id in task.definition.server_ids:
             write.delete(TaskTargetRow(server_id=server_id, task_id=task.task_id))
 
 
@@ -437,7 +437,7 @@ def _save_new(write: TransactWrite, task: Task) -> None:
     )
     _take_name(write, task)
     _save_version(write, task, by=task.created_by)
-    for server_id in definition.targets.server_ids:
+    for server_id in definition.server_ids:
         write.save(TaskTargetRow(server_id=server_id, task_id=task.task_id))
 
 
