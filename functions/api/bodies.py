@@ -536,6 +536,27 @@ def task_definition(
     return task._definition(TaskKind(task.kind), spec)  # noqa: SLF001
 
 
+def made_definition(
+    template: TaskDefinition, body: Mapping[str, Any]
+) -> tuple[TaskDefinition, Mapping[str, Any]]:
+    """Return the task that is to be made of a template, and its parameters' values.
+
+    What the body says stands instead of what the template does, field by field, but
+    for what the task does, which is the template's. Raises RequestValidationError,
+    Invalid.
+    """
+    own = dict(body)
+    values = own.pop("parameters", {})
+    if not isinstance(values, dict):
+        raise Invalid("parameters", "it is not a JSON object, { … }")
+    for name in ("kind", "spec"):
+        if name in own:
+            raise Invalid(name, "it is the template's; change the task afterwards")
+    if "name" not in own:
+        raise Invalid("name", "it is required")
+    return task_definition({**template.to_dict(), **own}), values
+
+
 class RunBody(StrictBody):
     """A run by hand, on other servers and with other values if it says so."""
 

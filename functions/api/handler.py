@@ -23,7 +23,7 @@ from cronhop.errors import (
 )
 from cronhop.observe import log
 
-from . import calendars, credentials, crontab, runs, schedule, servers, tasks
+from . import calendars, credentials, crontab, runs, schedule, servers, tasks, templates
 from .body import refused_body
 from .problems import problem, validation_problem
 from .views import answer
@@ -45,7 +45,16 @@ KNOWN_QUERY = frozenset(
 OPEN_PATHS = frozenset({"/v1/health"})
 
 app = APIGatewayHttpResolver(enable_validation=True)
-for module in (credentials, servers, tasks, runs, calendars, schedule, crontab):
+for module in (
+    credentials,
+    servers,
+    tasks,
+    runs,
+    calendars,
+    schedule,
+    crontab,
+    templates,
+):
     app.include_router(module.router)
 
 

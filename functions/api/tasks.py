@@ -14,7 +14,7 @@ from cronhop.domain.task import Task, TaskDefinition
 from cronhop.errors import Invalid
 from cronhop.services.tasks import following, last_run
 
-from .bodies import RunBody, task_definition
+from .bodies import RunBody, made_definition, task_definition
 from .request import IfMatch, Limit, Token, after, caller, listed, version
 from .schedule_body import BackfillBody, HoldBody, instant_of
 from .views import answer, empty, instant, run_view, task_view, why_view
@@ -26,6 +26,18 @@ router = Router()
 @router.post("/v1/tasks")
 def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
     task = services().tasks.create(task_definition(body), by=caller(router), now=now())
+    return answer(_view(task), HTTPStatus.CREATED, version=task.version)
+
+
+@router.post("/v1/templates/<template_id>/tasks")
+def make(
+    template_id: str, body: Annotated[dict[str, Any], Body()], if_match: IfMatch = None
+) -> Response[str]:
+    template = services().templates.get(template_id, version=version(if_match))
+    definition, values = made_definition(template.definition, body)
+    task = services().templates.make(
+        template, definition, values, by=caller(router), now=now()
+    )
     return answer(_view(task), HTTPStatus.CREATED, version=task.version)
 
 

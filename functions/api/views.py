@@ -20,6 +20,7 @@ from cronhop.domain.parameter import Value
 from cronhop.domain.run import Attempt, Execution, Run, State, StreamRecord
 from cronhop.domain.server import Server
 from cronhop.domain.task import Task
+from cronhop.domain.template import Template
 from cronhop.services.runs import OutputPage
 from cronhop.services.why import Answer
 
@@ -149,6 +150,29 @@ def task_view(
         "created_by": task.created_by,
         "created_at": instant(task.created_at),
         "updated_at": instant(task.updated_at),
+    }
+
+
+def template_view(template: Template) -> dict[str, Any]:
+    """Return a template."""
+    return {
+        "template_id": template.template_id,
+        **template.definition.to_dict(),
+        "version": template.version,
+        "created_by": template.created_by,
+        "created_at": instant(template.created_at),
+        "updated_at": instant(template.updated_at),
+    }
+
+
+def made_view(task: Task, template: Template) -> dict[str, Any]:
+    """Return of a task how it stands to the template that it was made of."""
+    version = task.template.version if task.template else None
+    return {
+        "task_id": task.task_id,
+        "name": task.definition.name,
+        "template_version": version,
+        "behind": version != template.version,
     }
 
 

@@ -1,8 +1,9 @@
-"""The tables of tasks, of their versions, and of the servers they name."""
+"""The tables of tasks, of their versions, and of what they name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -26,7 +27,7 @@ from pynamodb.transactions import TransactWrite
 
 from cronhop.domain.hold import Hold
 from cronhop.domain.ids import shard_of
-from cronhop.domain.task import Task, TaskDefinition
+from cronhop.domain.task import Origin, Task, TaskDefinition
 from cronhop.errors import Conflict
 from cronhop.store.attributes import (
     LISTED,
@@ -103,6 +104,7 @@ class TaskRow(Model):
     updated_at = InstantAttribute(null=True)
     holder = UnicodeAttribute(null=True)  # of a name item: whose name it is
     dates = PlainAttribute(null=True)  # of a calendar
+    template = PlainAttribute(null=True)  # that the task was made of
     by_next_run = _NextRun()
     listing = _Listing()
     by_creator = _ByCreator()
@@ -124,7 +126,7 @@ class TaskVersionRow(Model):
 
 @table("task_targets")
 class TaskTargetRow(Model):
-    """That a task names a server."""
+    """That a task names a server, or was made of a template: `template#<id>`."""
 
     class Meta:
         table_name = ""
@@ -156,6 +158,11 @@ def add_all(tasks: Sequence[Task]) -> None:
         if not codes & {"ConditionalCheckFailed", "TransactionConflict"}:
             raise
         raise Conflict("a task of one of these names was made meanwhile") from exc
+
+
+def template_key(template_id: str) -> str:
+    """Return under which key a template is, and what was made of it."""
+    return f"template#{template_id}"
 
 
 def fit(targets: int) -> int:
@@ -234,8 +241,8 @@ def remove(task: Task, *, now: datetime) -> None:
             condition=TaskRow.version == task.version,
         )
         write.delete(TaskRow(task_id=name_key(name)))
-        for server_id in task.definition.server_ids:
-            write.delete(TaskTargetRow(server_id=server_id, task_id=task.task_id))
+        for row in _named(task):
+            write.delete(row)
 
 
 def get(task_id: str) -> Task | None:
@@ -432,13 +439,22 @@ def _save_new(write: TransactWrite, task: Task) -> None:
             created_by=task.created_by,
             created_at=task.created_at,
             updated_at=task.updated_at,
+            template=asdict(task.template) if task.template else None,
         ),
         condition=TaskRow.task_id.does_not_exist(),
     )
     _take_name(write, task)
     _save_version(write, task, by=task.created_by)
-    for server_id in definition.server_ids:
-        write.save(TaskTargetRow(server_id=server_id, task_id=task.task_id))
+    for row in _named(task):
+        write.save(row)
+
+
+def _named(task: Task) -> list[TaskTargetRow]:
+    """Return the rows that say what the task names, and what it was made of."""
+    keys = list(task.definition.server_ids)
+    if task.template:
+        keys.append(template_key(task.template.template_id))
+    return [TaskTargetRow(server_id=key, task_id=task.task_id) for key in keys]
 
 
 def _take_name(write: TransactWrite, task: Task) -> None:
@@ -482,4 +498,5 @@ def _task(row: TaskRow) -> Task:
         pause=row.pause,
         last_target=row.last_target,
         waiting=tuple(sorted(row.waiting or ())),
+        template=Origin(**row.template) if row.template else None,
     )
