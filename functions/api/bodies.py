@@ -16,6 +16,8 @@ from pydantic import (
     PlainValidator,
     StringConstraints,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
 )
 
 from cronhop.domain.credential import Secret
@@ -57,7 +59,6 @@ from .specs import FileTransferBody, ServiceControlBody, StrictBody, not_yet
 
 DAY_S = 86400
 MAX_COMMAND_BYTES = 64 * 1024
-MAX_ARGUMENT = 4096  # characters
 
 
 def _no_nul(text: str) -> str:
@@ -136,16 +137,12 @@ def _pick(value: object) -> Pick | int:
     raise ValueError(f"it is one of {', '.join(Pick)}, or a number up to {MAX_TARGETS}")
 
 
-def _argument(value: object) -> str | ParameterWord:
-    if isinstance(value, str):
-        if len(value) > MAX_ARGUMENT:
-            raise ValueError(f"it has more than {MAX_ARGUMENT} characters")
-        return _no_nul(value)
-    if isinstance(value, dict) and list(value) == ["parameter"]:
-        name = value["parameter"]
-        if isinstance(name, str):
-            return ParameterWord(parameter=name)
-    raise ValueError('it is a word, or {"parameter": "NAME"}')
+def _argument(value: object, word: ValidatorFunctionWrapHandler) -> str | ParameterWord:
+    if not isinstance(value, dict):
+        return str(word(value))
+    if list(value) != ["parameter"] or not isinstance(value["parameter"], str):
+        raise ValueError('it is a word, or {"parameter": "NAME"}')
+    return ParameterWord(parameter=value["parameter"])
 
 
 def _variable(name: str) -> str:
@@ -172,9 +169,7 @@ Variable = Annotated[str, AfterValidator(_variable)]
 Value = Annotated[str, StringConstraints(max_length=8192), AfterValidator(_no_nul)]
 AnyShare = Annotated[int | str, PlainValidator(_share)]
 SomeShare = Annotated[int | str, PlainValidator(_share), AfterValidator(_some)]
-Argument = Annotated[
-    str, StringConstraints(max_length=MAX_ARGUMENT), AfterValidator(_no_nul)
-]
+Argument = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)]
 UserName = Annotated[
     str, StringConstraints(max_length=32, pattern=r"^[a-z_][a-z0-9_.-]*[$]?$")
 ]
@@ -280,8 +275,7 @@ class ScriptBody(StrictBody):
         list[Argument], Field(max_length=20), AfterValidator(_program)
     ] = []
     arguments: Annotated[
-        list[Annotated[str | ParameterWord, PlainValidator(_argument)]],
-        Field(max_length=100),
+        list[Annotated[Argument, WrapValidator(_argument)]], Field(max_length=100)
     ] = []
     workdir: Annotated[Value, StringConstraints(pattern=r"^/")] | None = None
     run_as: UserName | None = None

@@ -19,6 +19,7 @@ from cronhop.errors import Conflict
 from cronhop.store import runs, tasks, values
 from tests.integration.test_api import Client, fields, task_body
 from tests.sshd import keypair
+from tests.world import Killed
 
 NASTY = (
     "",
@@ -258,6 +259,59 @@ def test_a_retry_whose_credential_is_gone_is_refused(world, server):
         world.runs.retry(run.run_id, by="ada", now=world.clock())
 
 
+def test_every_server_of_a_run_has_its_values(world, sshd):
+    """Each visit reads them."""
+    servers = [world.add_server(sshd) for _ in range(2)]
+    task = add_task(
+        world,
+        *servers,
+        parameters=[parameter("VERSION", default="v1")],
+        command='printf %s "$VERSION"',
+    )
+
+    run = world.settle(run_with(world, task, VERSION="v2").run_id)
+
+    assert run.state is State.COMPLETED
+    for server in servers:
+        page = world.runs.output(
+            run.run_id, server.server_id, Stream.STDOUT, offset=0, limit=100
+        )
+        assert page.data == b"v2"
+
+
+@pytest.mark.parametrize("retried", [False, True], ids=["run", "retry"])
+def test_a_run_on_record_has_its_values(world, server, retried):
+    """The API dies at any step: there is no run, or it runs with what was asked."""
+    deaths, seen = 0, set()
+    task = add_task(
+        world,
+        server,
+        parameters=[parameter("VERSION", default="v1")],
+        command='printf %s "$VERSION"; exit 3',
+    )
+    first = world.settle(run_with(world, task, VERSION="v2").run_id)
+    while True:
+        world.deathtrap.set(deaths)
+        try:
+            if retried:
+                world.runs.retry(first.run_id, by="ada", now=world.clock())
+            else:
+                run_with(world, task, VERSION="v2")
+        except Killed:
+            deaths += 1
+        else:
+            break
+        finally:
+            world.deathtrap.set(None)
+        world.restart()
+        for run in world.all_runs():
+            assert output(world, world.settle(run.run_id)) == b"v2"
+            seen.add(run.run_id)
+
+    assert deaths > 4
+    assert len(seen) > 1
+
+
 # At the gate
 
 
@@ -494,6 +548,8 @@ def test_a_run_is_refused_by_the_value_at_fault(api, world, crowd, given_now, fi
             "spec.arguments.0",
         ),
         ({"spec": {"command": "true", "arguments": [3]}}, "spec.arguments.0"),
+        ({"spec": {"command": "true", "arguments": ["\ud800"]}}, "spec.arguments.0"),
+        ({"spec": {"command": "true", "arguments": ["a\0"]}}, "spec.arguments.0"),
         ({"targets": {"parameter": "VERSION"}}, "targets.parameter"),
         ({"targets": {"parameter": "NO", "pick": "any"}}, "targets.pick"),
         ({"targets": {"parameter": "NO", "server_ids": ["a"]}}, "targets.parameter"),

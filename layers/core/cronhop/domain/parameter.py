@@ -22,7 +22,7 @@ MAX_VALUES = 100  # to choose one from
 MAX_DESCRIPTION = 200  # characters
 MAX_INTEGER = 2**63 - 1  # what a shell reckons with
 
-Value = str | int  #: a bool is an int, as in JSON's other languages
+Value = str | int  #: also True and False, which are int to Python
 
 
 class ParameterType(StrEnum):
@@ -142,9 +142,7 @@ class Parameter:
                     raise Invalid(field, "it is neither true nor false")
             case ParameterType.ENUM:
                 if value not in self.values:
-                    shown = ", ".join(self.values[:10])
-                    more = ", …" if len(self.values) > len(self.values[:10]) else ""
-                    raise Invalid(field, f"it is none of {shown}{more}")
+                    raise Invalid(field, "it is none of the enum's values")
             case _:
                 longest = MAX_LENGTH if self.max_length is None else self.max_length
                 text = _check_text(value, field, longest)
@@ -187,21 +185,26 @@ def with_values(
 
     Raises Invalid naming what does not fit: `parameters.VERSION`.
     """
-    names = {parameter.name for parameter in parameters}
-    for name in values:
-        if name not in names:
+    declared = {parameter.name: parameter for parameter in parameters}
+    for name, value in values.items():
+        if name not in declared:
             raise Invalid(
                 f"parameters.{name[:100]}", "the task declares no such parameter"
             )
-    filled = []
-    for parameter in parameters:
-        if parameter.name in values:
-            parameter.check_value(values[parameter.name])
-            filled.append(replace(parameter, default=values[parameter.name]))
-        else:
-            filled.append(parameter)
+        declared[name].check_value(value)
+    filled = fill(parameters, values)
     _check_size(filled)
-    return tuple(filled)
+    return filled
+
+
+def fill(
+    parameters: Sequence[Parameter], values: Mapping[str, Any]
+) -> tuple[Parameter, ...]:
+    """Return the parameters with values that fit as their defaults."""
+    return tuple(
+        replace(parameter, default=values.get(parameter.name, parameter.default))
+        for parameter in parameters
+    )
 
 
 def check_complete(parameters: Sequence[Parameter]) -> None:

@@ -27,7 +27,7 @@ def check_pattern(pattern: str, field: str) -> None:
     if len(pattern) > MAX_CHARACTERS:
         raise Invalid(field, f"it has more than {MAX_CHARACTERS} characters")
     try:
-        _compiled(pattern)
+        _compile(pattern)  # by itself, that no bracket of it closes one of ours
         _compiled(_anchored(pattern))
     except SchemaError as exc:
         why = str(exc).rpartition("rror: ")[2].strip()
@@ -49,8 +49,12 @@ def _anchored(pattern: str) -> str:
     return rf"\A(?:{pattern})\z"
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)  # one may take 10 MB
 def _compiled(pattern: str) -> SchemaValidator:
+    return _compile(pattern)
+
+
+def _compile(pattern: str) -> SchemaValidator:
     from pydantic_core import SchemaValidator, core_schema  # noqa: PLC0415
 
     return SchemaValidator(

@@ -16,6 +16,7 @@ from cronhop.domain.parameter import (
     ParameterWord,
     check_complete,
     check_declared,
+    fill,
     with_values,
 )
 from cronhop.domain.retry import RETRIED, Retry
@@ -157,6 +158,10 @@ class TaskDefinition:
         Raises Invalid naming the one that does not fit.
         """
         return replace(self, parameters=with_values(self.parameters, values))
+
+    def filled(self, values: Mapping[str, Any]) -> TaskDefinition:
+        """Return it with these values of its parameters, which are known to fit."""
+        return replace(self, parameters=fill(self.parameters, values))
 
     def check_parameters(self) -> None:
         """Ensure that its parameters can be declared, and are where it names them.

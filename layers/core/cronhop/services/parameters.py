@@ -73,10 +73,11 @@ def bound(run: Run, definition: TaskDefinition) -> TaskDefinition:
 def definition_of(run: Run) -> TaskDefinition | None:
     """Return what the run runs, as its gate has fixed it, None if it is gone.
 
-    The gate has checked its values.
+    The gate has checked the values: whatever is thought of them later, a command
+    that they started is looked after.
     """
     definition = tasks.get_version(run.task_id, run.task_version or 0)
-    return definition and definition.with_values(given.of_run(run))
+    return definition and definition.filled(given.of_run(run))
 
 
 def texts(definition: TaskDefinition) -> Mapping[str, str]:

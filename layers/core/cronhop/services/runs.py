@@ -290,9 +290,9 @@ class Runs:
 def _given_again(run: Run) -> Mapping[str, Value]:
     """Return the run's own values for another one. Raises Conflict if one is gone."""
     given = values.of_run(run)
-    definition = tasks.get_version(run.task_id, run.task_version or 0)
+    definition = given and tasks.get_version(run.task_id, run.task_version or 0)
     try:
-        return accepted(definition, given) if definition and given else {}
+        return accepted(definition, given) if definition else {}
     except Invalid as exc:
         raise Conflict(f"it cannot have the same values: {exc}") from exc
 

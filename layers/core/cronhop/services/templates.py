@@ -14,6 +14,7 @@ from cronhop.domain.template import Template
 from cronhop.errors import NotFound, PreconditionFailed
 from cronhop.services.parameters import accepted
 from cronhop.services.tasks import Tasks
+from cronhop.store import tasks
 from cronhop.store import templates as store
 from cronhop.store.page import Page
 
@@ -103,7 +104,7 @@ class Templates:
         self, template: Template, *, limit: int, after: str | None
     ) -> Page[Task]:
         """Return the tasks that were made of the template, oldest first."""
-        return store.tasks_of(template.template_id, limit=limit, after=after)
+        return tasks.made_of(template.template_id, limit=limit, after=after)
 
     def _checked(self, definition: TaskDefinition) -> TaskDefinition:
         if definition.schedule:

@@ -277,14 +277,18 @@ def listing(*, limit: int, after: str | None) -> Page[Task]:
     found = TaskRow.listing.query(
         LISTED, TaskRow.task_id > after if after else None, limit=limit + 1
     )
-    ids = [row.task_id for row in found]
-    rows = {
-        row.task_id: row
-        for row in TaskRow.batch_get(ids[:limit], consistent_read=True)
-        if not row.deleted_at
-    }
-    items = [_task(rows[one]) for one in ids[:limit] if one in rows]
-    return Page(items=items, last=ids[limit - 1] if len(ids) > limit else None)
+    return _page([row.task_id for row in found], limit)
+
+
+def made_of(template_id: str, *, limit: int, after: str | None) -> Page[Task]:
+    """Return the tasks made of a template, oldest first, those after the id `after`."""
+    found = TaskTargetRow.query(
+        template_key(template_id),
+        TaskTargetRow.task_id > after if after else None,
+        consistent_read=True,
+        limit=limit + 1,
+    )
+    return _page([row.task_id for row in found], limit)
 
 
 def naming(server_id: str, *, limit: int) -> list[str]:
@@ -447,6 +451,16 @@ def _save_new(write: TransactWrite, task: Task) -> None:
     _save_version(write, task, by=task.created_by)
     for row in _named(task):
         write.save(row)
+
+
+def _page(ids: list[str], limit: int) -> Page[Task]:
+    rows = {
+        row.task_id: row
+        for row in TaskRow.batch_get(ids[:limit], consistent_read=True)
+        if not row.deleted_at
+    }
+    items = [_task(rows[one]) for one in ids[:limit] if one in rows]
+    return Page(items=items, last=ids[limit - 1] if len(ids) > limit else None)
 
 
 def _named(task: Task) -> list[TaskTargetRow]:

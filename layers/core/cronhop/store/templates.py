@@ -7,14 +7,12 @@ the servers that tasks name, under `template#<id>` as well.
 
 from __future__ import annotations
 
-from cronhop.domain.task import Task, TaskDefinition
+from cronhop.domain.task import TaskDefinition
 from cronhop.domain.template import Template
-from cronhop.store import tasks
 from cronhop.store.names import name_key, named_write
 from cronhop.store.page import Page
 from cronhop.store.tasks import (
     TaskRow,
-    TaskTargetRow,
     TaskVersionRow,
     template_key,
 )
@@ -110,23 +108,6 @@ def listing(*, limit: int, after: str | None) -> Page[Template]:
     items = [_template(rows[key]) for key in keys[:limit] if key in rows]
     last = _id(keys[limit - 1]) if len(keys) > limit else None
     return Page(items=items, last=last)
-
-
-def tasks_of(template_id: str, *, limit: int, after: str | None) -> Page[Task]:
-    """Return the tasks that were made of it, oldest first, those after the id."""
-    found = TaskTargetRow.query(
-        template_key(template_id),
-        TaskTargetRow.task_id > after if after else None,
-        consistent_read=True,
-        limit=limit + 1,
-    )
-    ids = [row.task_id for row in found]
-    known = tasks.get_many(ids[:limit])
-    items = [known[one] for one in ids[:limit] if one in known]
-    return Page(
-        items=[one for one in items if isinstance(one, Task)],
-        last=ids[limit - 1] if len(ids) > limit else None,
-    )
 
 
 def _name_row(template: Template) -> TaskRow:
