@@ -13,8 +13,9 @@ from cronhop.domain.parameter import (
     ParameterWord,
     check_complete,
     check_declared,
+    check_values,
+    fill,
     value_text,
-    with_values,
 )
 from cronhop.domain.targets import Targets
 from cronhop.domain.task import (
@@ -137,7 +138,8 @@ def test_a_bad_declaration_is_refused_by_its_field(kind, changes, field):
 )
 def test_a_value_that_fits_is_taken(declared, value):
     """As it is."""
-    (filled,) = with_values([declared], {"P": value})
+    check_values([declared], {"P": value})
+    (filled,) = fill([declared], {"P": value})
 
     assert filled.default == value
 
@@ -174,7 +176,7 @@ def test_a_value_that_fits_is_taken(declared, value):
 def test_a_value_that_does_not_fit_is_refused_by_name(declared, value):
     """Nothing is converted, and no pattern can keep us busy."""
     with pytest.raises(Invalid) as refused:
-        with_values([declared], {"P": value})
+        check_values([declared], {"P": value})
 
     assert refused.value.field == "parameters.P"
 
@@ -182,7 +184,7 @@ def test_a_value_that_does_not_fit_is_refused_by_name(declared, value):
 def test_what_is_not_declared_is_refused():
     """A slip of the pen must not look like a value that counted."""
     with pytest.raises(Invalid) as refused:
-        with_values([parameter()], {"p": "x"})
+        check_values([parameter()], {"p": "x"})
 
     assert refused.value.field == "parameters.p"
 
@@ -214,11 +216,11 @@ def test_the_values_have_8_kib_at_most():
     parameters = [parameter(name=f"P{number}") for number in range(9)]
     values = {one.name: "é" * 500 for one in parameters}
     fits = dict(list(values.items())[:8]) | {"P8": "x" * 192}
-    with_values(parameters, fits)
+    check_values(parameters, fits)
 
     for given_now, default in ((values, None), (fits, "x" * 193)):
         with pytest.raises(Invalid) as refused:
-            with_values(
+            check_values(
                 [*parameters[:8], parameter(name="P8", default=default)],
                 given_now if default is None else {**fits, "P8": default},
             )
@@ -244,7 +246,7 @@ def test_a_pattern_is_anchored_at_both_ends(pattern, text):
 
     def fits(value):
         try:
-            with_values([declared], {"P": value})
+            check_values([declared], {"P": value})
         except Invalid:
             return False
         return True
@@ -304,7 +306,7 @@ def test_values_become_secrets_servers_and_targets():
         secrets={"PASS": "c"},
     )
 
-    bound = definition.with_values({"TOKEN": "b", "WHERE": "01J"})
+    bound = definition.filled({"TOKEN": "b", "WHERE": "01J"})
 
     assert definition.secrets == {"PASS": "c", "TOKEN": "a"}
     assert bound.secrets == {"PASS": "c", "TOKEN": "b"}

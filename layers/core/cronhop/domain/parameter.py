@@ -178,10 +178,8 @@ def check_declared(parameters: Sequence[Parameter]) -> None:
     _check_size(parameters)
 
 
-def with_values(
-    parameters: Sequence[Parameter], values: Mapping[str, Any]
-) -> tuple[Parameter, ...]:
-    """Return the parameters with the given values as their defaults.
+def check_values(parameters: Sequence[Parameter], values: Mapping[str, Any]) -> None:
+    """Ensure that the parameters may have these values.
 
     Raises Invalid naming what does not fit: `parameters.VERSION`.
     """
@@ -192,9 +190,7 @@ def with_values(
                 f"parameters.{name[:100]}", "the task declares no such parameter"
             )
         declared[name].check_value(value)
-    filled = fill(parameters, values)
-    _check_size(filled)
-    return filled
+    _check_size(fill(parameters, values))
 
 
 def fill(

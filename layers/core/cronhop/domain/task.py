@@ -16,8 +16,8 @@ from cronhop.domain.parameter import (
     ParameterWord,
     check_complete,
     check_declared,
+    check_values,
     fill,
-    with_values,
 )
 from cronhop.domain.retry import RETRIED, Retry
 from cronhop.domain.rollout import Rollout
@@ -152,12 +152,9 @@ class TaskDefinition:
             if one.type is kind and one.default is not None
         }
 
-    def with_values(self, values: Mapping[str, Any]) -> TaskDefinition:
-        """Return it with these values of its parameters.
-
-        Raises Invalid naming the one that does not fit.
-        """
-        return replace(self, parameters=with_values(self.parameters, values))
+    def check_values(self, values: Mapping[str, Any]) -> None:
+        """Ensure that its parameters may have these values. Raises Invalid."""
+        check_values(self.parameters, values)
 
     def filled(self, values: Mapping[str, Any]) -> TaskDefinition:
         """Return it with these values of its parameters, which are known to fit."""

@@ -25,9 +25,9 @@ def pass_gate(run: Run, now: datetime, send: Send) -> Refusal | None:
        in its row, with the reason
     3. there is a server to run on
     4. one conditional write fixes the version and the targets; who loses it
-       goes on from the row. The values of its parameters fit that version. Several
-       targets are put on record before, under a
-       name of their own, which that write makes the run's
+       goes on from the row. The values of its parameters fit that version.
+       Several targets are put on record before, under a name of their own, which
+       that write makes the run's
     """
     task = tasks.get(run.task_id)
     refused = _refusal(run, task, now)

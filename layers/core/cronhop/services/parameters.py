@@ -50,10 +50,10 @@ def accepted(
 
     Raises Invalid naming the one that does not fit, or is not there.
     """
-    definition.with_values(values)
-    types = {one.name: one for one in definition.parameters}
+    definition.check_values(values)
+    parameters = {one.name: one for one in definition.parameters}
     return {
-        name: _kept(types[name], value, f"parameters.{name}")
+        name: _kept(parameters[name], value, f"parameters.{name}")
         for name, value in values.items()
     }
 
@@ -64,8 +64,7 @@ def bound(run: Run, definition: TaskDefinition) -> TaskDefinition:
     Raises Invalid if they do not fit it, as those of another version may not, or
     one is missing or not there any more.
     """
-    values = accepted(definition, given.of_run(run))
-    complete = definition.with_values(values)
+    complete = definition.filled(accepted(definition, given.of_run(run)))
     complete.check_complete()
     return complete
 

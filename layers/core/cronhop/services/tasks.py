@@ -193,7 +193,7 @@ class Tasks:
         """
         task = self.get(task_id)
         given = accepted(task.definition, parameters or {})
-        task.definition.with_values(given).check_complete()
+        task.definition.filled(given).check_complete()
         if targets:
             _check_servers(targets)
             _check_download(task.definition.spec, targets)

@@ -94,7 +94,7 @@ class Templates:
         Invalid naming a value that does not fit, Conflict if the name is taken.
         """
         return self.tasks.create(
-            definition.with_values(accepted(definition, values)),
+            definition.filled(accepted(definition, values)),
             by=by,
             now=now,
             template=template.origin,
