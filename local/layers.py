@@ -14,6 +14,7 @@ from local.build import DIRECTORY
 LAYERS = {
     "ApiFunction": ("CoreLayer", "DepsLayer"),
     "DispatcherFunction": ("CoreLayer", "DepsLayer"),
+    "EventsFunction": ("CoreLayer", "DepsLayer"),
     "ExecutorFunction": ("CoreLayer", "DepsLayer", "DepsSshLayer"),
 }
 PROGRAM = """

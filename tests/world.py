@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 from botocore.exceptions import ConnectionClosedError
+from moto.dynamodb.models import dynamodb_backends
 from moto.sqs.models import sqs_backends
 
+from cronhop.aws.bus import Bus
 from cronhop.aws.files import Files
 from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
@@ -31,6 +33,7 @@ from cronhop.domain.task import (
 )
 from cronhop.services.alarms import Alarms
 from cronhop.services.calendars import Calendars
+from cronhop.services.changes import Changes
 from cronhop.services.check import Checker
 from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
@@ -142,6 +145,7 @@ class World:
             CRONHOP_ALLOWED_NETWORKS=LOOPBACK[0],
             CRONHOP_SHARDS="2",
             CRONHOP_TOPIC_ARN=self._subscribed_topic(),
+            CRONHOP_BUS_NAME=self._watched_bus(),
         )
         self.clock = Clock()
         self.deathtrap = Deathtrap()
@@ -159,6 +163,8 @@ class World:
         self.dispatcher = Dispatcher(self.queue, shards=self.settings.shards)
         self.files = Files(self.session.client("s3"), self.settings.transfer_bucket)
         self.topic = Topic(self.session.client("sns"), self.settings.topic_arn)
+        self.bus = Bus(self.session.client("events"), self.settings.bus_name)
+        self.changes = Changes(self.bus)
         self.executor = Executor(
             self.queue,
             self.secrets,
@@ -192,6 +198,21 @@ class World:
             Endpoint=f"arn:aws:sqs:{REGION}:{ACCOUNT}:test-alarms",
         )
         return topic
+
+    def _watched_bus(self):
+        """Make the bus of events, and a queue that they all come to."""
+        events = boto3.client("events", region_name=REGION)
+        sqs = boto3.client("sqs", region_name=REGION)
+        events.create_event_bus(Name="test-bus")
+        self._events = sqs.create_queue(QueueName="test-events")["QueueUrl"]
+        events.put_rule(
+            Name="all", EventBusName="test-bus", EventPattern='{"source": ["cronhop"]}'
+        )
+        queue = f"arn:aws:sqs:{REGION}:{ACCOUNT}:test-events"
+        events.put_targets(
+            Rule="all", EventBusName="test-bus", Targets=[{"Id": "all", "Arn": queue}]
+        )
+        return "test-bus"
 
     # Making things
 
@@ -334,17 +355,28 @@ class World:
 
     def alarms(self):
         """Return (subject, text) of every alarm since the last look."""
-        sqs = boto3.client("sqs", region_name=REGION)
+        taken = _take(self._alarms)
+        return [(body["Subject"], body["Message"]) for body in taken]
+
+    def events(self):
+        """Return (kind, detail) of every event on the bus since the last look."""
+        taken = _take(self._events)
+        return [(body["detail-type"], body["detail"]) for body in taken]
+
+    def records(self):
+        """Return what the ledger's streams have told since the last look.
+
+        As Lambda hands it over; the template's filter leaves some of it out.
+        """
         found = []
-        while messages := sqs.receive_message(
-            QueueUrl=self._alarms, MaxNumberOfMessages=10
-        ).get("Messages"):
-            for message in messages:
-                body = json.loads(message["Body"])
-                found.append((body["Subject"], body["Message"]))
-                sqs.delete_message(
-                    QueueUrl=self._alarms, ReceiptHandle=message["ReceiptHandle"]
-                )
+        for noun in ("runs", "executions"):
+            table = dynamodb_backends[ACCOUNT][REGION].tables[PREFIX + noun]
+            for item in table.stream_shard.items:
+                stream = dict(item.to_json()["dynamodb"])
+                at = stream["ApproximateCreationDateTime"]
+                stream["ApproximateCreationDateTime"] = int(at.timestamp())
+                found.append({**item.to_json(), "dynamodb": stream})
+            table.stream_shard.items = []
         return found
 
     def dump(self):
@@ -358,6 +390,19 @@ class World:
     def rows(self, noun):
         """Return the items of a table, as DynamoDB has them."""
         return self._dynamodb.scan(TableName=PREFIX + noun)["Items"]
+
+
+def _take(queue):
+    """Return the bodies of all messages of a queue, and empty it."""
+    sqs = boto3.client("sqs", region_name=REGION)
+    found = []
+    while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get(
+        "Messages"
+    ):
+        for message in messages:
+            found.append(json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    return found
 
 
 def _sent(message):

@@ -215,6 +215,7 @@ class CredentialBody(SecretBody):
     """A credential and its value."""
 
     name: CredentialName
+    environment: Word | None = None
 
 
 class ServerBody(StrictBody):
@@ -444,6 +445,7 @@ class TaskBody(StrictBody):
     catch_up_limit: Annotated[int, Field(ge=1, le=100)] = CATCH_UP_LIMIT
     enabled: bool = True
     parameters: Annotated[list[ParameterBody], Field(max_length=MAX_PARAMETERS)] = []
+    environment: Word | None = None
 
     def _definition(self, kind: TaskKind, spec: Spec) -> TaskDefinition:
         return TaskDefinition(
@@ -465,6 +467,7 @@ class TaskBody(StrictBody):
             lost_after_s=self.lost_after_s,
             output_cap_bytes=self.output_cap_bytes,
             parameters=tuple(one.parameter() for one in self.parameters),
+            environment=self.environment,
         )
 
 

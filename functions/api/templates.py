@@ -16,7 +16,7 @@ from cronhop.domain.task import Task
 from cronhop.domain.template import Template
 
 from .bodies import task_definition
-from .request import IfMatch, Limit, Token, after, caller, listed, version
+from .request import IfMatch, Limit, Token, after, caller, listed, scope, version
 from .views import answer, empty, made_view, template_view
 from .wiring import now, services
 
@@ -26,7 +26,10 @@ router = Router()
 @router.post("/v1/templates")
 def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
     template = services().templates.create(
-        task_definition(body), by=caller(router), now=now()
+        task_definition(body),
+        by=caller(router).name,
+        now=now(),
+        scope=scope(router),
     )
     return _answer(template, HTTPStatus.CREATED)
 
@@ -34,7 +37,9 @@ def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
 @router.get("/v1/templates")
 def listing(limit: Limit = 50, next_token: Token = None) -> Response[str]:
     query = "templates"
-    page = services().templates.listing(limit=limit, after=after(next_token, query))
+    page = services().templates.listing(
+        limit=limit, after=after(next_token, query), scope=scope(router)
+    )
     return answer(listed(page, template_view, "template_id", query))
 
 
@@ -51,8 +56,9 @@ def replace(
         template_id,
         task_definition(body),
         version=version(if_match),
-        by=caller(router),
+        by=caller(router).name,
         now=now(),
+        scope=scope(router),
     )
     return _answer(template)
 
@@ -66,8 +72,9 @@ def change(
         template_id,
         task_definition(body, present.definition.to_dict()),
         version=present.version,
-        by=caller(router),
+        by=caller(router).name,
         now=now(),
+        scope=scope(router),
     )
     return _answer(template)
 
@@ -85,7 +92,10 @@ def tasks(
     query = f"tasks of {template_id}"
     template = services().templates.get(template_id)
     page = services().templates.tasks_of(
-        template, limit=limit, after=after(next_token, query)
+        template,
+        limit=limit,
+        after=after(next_token, query),
+        scope=scope(router),
     )
 
     def view(task: Task) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from aws_lambda_powertools.event_handler import Response, content_types
 from cronhop.domain.calendar import Calendar
 from cronhop.domain.credential import Credential
 from cronhop.domain.hold import Hold
+from cronhop.domain.instant import instant
 from cronhop.domain.parameter import Value
 from cronhop.domain.run import Attempt, Execution, Run, State, StreamRecord
 from cronhop.domain.server import Server
@@ -48,20 +49,13 @@ def empty() -> Response[str]:
     return Response(status_code=HTTPStatus.NO_CONTENT.value, body="")
 
 
-def instant(moment: datetime | None) -> str | None:
-    """Return an RFC 3339 UTC time, with milliseconds where there are any."""
-    if moment is None:
-        return None
-    precision = "milliseconds" if moment.microsecond else "seconds"
-    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
-
-
 def credential_view(credential: Credential) -> dict[str, Any]:
     """Return a credential without what leads to its value."""
     return {
         "name": credential.name,
         "kind": credential.kind.value,
         "fingerprint": credential.fingerprint,
+        "environment": credential.environment,
         "version": credential.version,
         "created_by": credential.created_by,
         "created_at": instant(credential.created_at),
@@ -195,6 +189,7 @@ def run_view(run: Run) -> dict[str, Any]:
         "task_id": run.task_id,
         "trigger": run.trigger.value,
         "retry_of": run.retry_of,
+        "environment": run.environment,
         "slot": instant(run.slot),
         "state": run.state.value,
         "reason": run.reason,

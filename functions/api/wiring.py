@@ -10,6 +10,7 @@ from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.session import Session
+from cronhop.services.audit import Audit
 from cronhop.services.backfill import Backfill
 from cronhop.services.calendars import Calendars
 from cronhop.services.credentials import Credentials
@@ -28,8 +29,9 @@ from cronhop.store import connection
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The use cases that routes call."""
+    """The use cases that routes call, and the settings that they are made by."""
 
+    settings: Settings
     credentials: Credentials
     servers: Servers
     tasks: Tasks
@@ -41,6 +43,7 @@ class Services:
     why: Why
     upcoming: Upcoming
     backfill: Backfill
+    audit: Audit
 
 
 @cache
@@ -55,6 +58,7 @@ def services() -> Services:
         dispatcher=dispatcher, has_transfer_bucket=bool(settings.transfer_bucket)
     )
     return Services(
+        settings=settings,
         credentials=Credentials(
             secrets=Secrets(session.client("secretsmanager"), settings)
         ),
@@ -75,6 +79,7 @@ def services() -> Services:
         why=Why(),
         upcoming=Upcoming(shards=settings.shards),
         backfill=Backfill(dispatcher=dispatcher),
+        audit=Audit(days=settings.audit_days),
     )
 
 

@@ -56,13 +56,17 @@ SCHEMA: dict[str, tuple[list[str], dict[str, tuple[list[str], list[str] | None]]
     "credentials": (["name S"], {"listing": (["listed S", "name S"], None)}),
     "audit": (
         ["entity S", "at_ulid S"],
-        {"by_actor": (["actor S", "at_ulid S"], None)},
+        {
+            "by_actor": (["actor S", "at_ulid S"], None),
+            "by_day": (["day S", "at_ulid S"], None),
+        },
     ),
 }
 
 # Statements that may name no resource, and why.
 UNBOUND = {
     "Trace": "X-Ray has no resources",
+    "ListStreams": "the call names no table, and tells names only",
     "Network": "Lambda makes network interfaces, whose names are not known before",
 }
 
@@ -192,6 +196,36 @@ def test_a_message_stays_hidden_while_it_is_worked_on(
     assert QUEUES[queue]["VisibilityTimeout"] >= 6 * FUNCTIONS[function]["Timeout"]
     assert source["BatchSize"] == 10
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+@pytest.mark.parametrize("noun", ["Runs", "Executions"])
+def test_no_change_of_the_ledger_is_left_out(noun: str) -> None:
+    """A stream is followed from its beginning, and a day's failures are kept."""
+    source = FUNCTIONS["EventsFunction"]["Events"][noun]["Properties"]
+    queue = {"Fn::GetAtt": ["EventsDeadLetterQueue", "Arn"]}
+    (only,) = source["FilterCriteria"]["Filters"]
+
+    assert source["Stream"] == {"Fn::GetAtt": [f"{noun}Table", "StreamArn"]}
+    assert source["StartingPosition"] == "TRIM_HORIZON"
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["MaximumRecordAgeInSeconds"] == 24 * 3600
+    assert "MaximumRetryAttempts" not in source
+    assert source["DestinationConfig"] == {"OnFailure": {"Destination": queue}}
+    assert json.loads(only["Pattern"]) == {
+        "eventName": ["INSERT", "MODIFY"],
+        "dynamodb": {"NewImage": {"state": {"S": [{"exists": True}]}}},
+    }
+
+
+def test_the_streams_tell_what_was_before() -> None:
+    """What a change is cannot be seen from the new row alone."""
+    streams = {
+        noun: properties["StreamSpecification"]["StreamViewType"]
+        for noun, properties in TABLE_PROPERTIES.items()
+        if "StreamSpecification" in properties
+    }
+
+    assert streams == {"runs": "NEW_AND_OLD_IMAGES", "executions": "NEW_AND_OLD_IMAGES"}
 
 
 def test_the_executors_are_bounded() -> None:
@@ -392,6 +426,7 @@ def test_only_the_executor_carries_ssh() -> None:
     assert layers == {
         "ApiFunction": ["CoreLayer", "DepsLayer"],
         "DispatcherFunction": ["CoreLayer", "DepsLayer"],
+        "EventsFunction": ["CoreLayer", "DepsLayer"],
         "ExecutorFunction": ["CoreLayer", "DepsLayer", "DepsSshLayer"],
     }
 

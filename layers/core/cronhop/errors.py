@@ -3,6 +3,7 @@
 CronhopError
 ├── Invalid              a value that cannot be accepted, with the field at fault
 ├── NotFound             there is no such thing, or it is not yours to see
+├── Forbidden            your roles do not allow it
 ├── Conflict             the present state forbids it
 ├── PreconditionFailed   it was changed since you read it
 ├── SecretMissing        a credential has no value, or is gone
@@ -46,6 +47,15 @@ class Invalid(CronhopError):
 
 class NotFound(CronhopError):
     """There is no such thing."""
+
+
+class Forbidden(CronhopError):
+    """Your roles do not allow it; `field` is the one at fault, if it is one."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.message = message
 
 
 class Conflict(CronhopError):

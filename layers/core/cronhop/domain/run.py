@@ -67,6 +67,7 @@ class Run:
     | missed_count     | how many slots the range has, at least                |
     | cancel_by        | who wants it to end, None if nobody does              |
     | cancel_at        | since when                                            |
+    | environment      | that of its task, as of when it was made or has begun |
     """
 
     run_id: str
@@ -92,6 +93,7 @@ class Run:
     missed_count: int | None = None
     cancel_by: str | None = None
     cancel_at: datetime | None = None
+    environment: str | None = None
 
     @property
     def due(self) -> datetime:

@@ -112,6 +112,7 @@ class TaskDefinition:
     | output_cap_bytes | how much is kept of each stream                       |
     | enabled          | whether its schedule is followed                      |
     | parameters       | what its command gets besides, and a run may change   |
+    | environment      | it runs only on servers of it; None: on any           |
     """
 
     name: str
@@ -132,6 +133,7 @@ class TaskDefinition:
     lost_after_s: int = LOST_AFTER_S
     output_cap_bytes: int = OUTPUT_CAP_BYTES
     parameters: tuple[Parameter, ...] = ()
+    environment: str | None = None
 
     @property
     def secrets(self) -> Mapping[str, str]:
@@ -231,6 +233,7 @@ class TaskDefinition:
             parameters=tuple(
                 Parameter.from_dict(one) for one in plain.get("parameters", ())
             ),
+            environment=plain.get("environment"),
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cronhop.aws.secrets import Secrets
+from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.credential import Credential, CredentialKind, Secret
 from cronhop.domain.private_key import private_key_fingerprint
 from cronhop.errors import (
@@ -29,9 +30,18 @@ class Credentials:
     secrets: Secrets
 
     def create(
-        self, name: str, secret: Secret, *, by: str, now: datetime
+        self,
+        name: str,
+        secret: Secret,
+        *,
+        by: str,
+        now: datetime,
+        environment: str | None = None,
     ) -> Credential:
-        """Keep a secret under a name. Raises Invalid, Conflict if it is taken."""
+        """Keep a secret under a name. Raises Invalid, Conflict if it is taken.
+
+        With an `environment` only servers and tasks of it may name it.
+        """
         kind, fingerprint = _inspect(secret)
         if store.get(name):
             raise Conflict(f"there is a credential {name!r} already", field="name")
@@ -41,6 +51,7 @@ class Credentials:
             fingerprint=fingerprint,
             # First the value: a row must never name a secret that is not there.
             secret_id=self.secrets.add(secret),
+            environment=environment,
             version=1,
             created_by=by,
             created_at=now,
@@ -119,12 +130,27 @@ def secret_of(secrets: Secrets, name: str) -> Secret:
 
 
 def require_credential(
-    name: str, *, field: str, kind: CredentialKind | None = None
+    name: str,
+    *,
+    field: str,
+    kind: CredentialKind | None = None,
+    environment: str | None = None,
+    scope: Scope = EVERYWHERE,
 ) -> None:
-    """Ensure that there is such a credential. Raises Invalid naming the field."""
+    """Ensure that something of the environment may name this credential.
+
+    Raises Invalid naming the field, in one way for what is not there and for what
+    the scope does not admit.
+    """
     credential = store.get(name)
-    if credential is None:
-        raise Invalid(field, f"there is no credential {name!r}")
+    if credential is None or not scope.admits(credential.environment):
+        yours = "" if scope.is_everywhere else " for your environments"
+        raise Invalid(field, f"there is no credential {name!r}{yours}")
+    if credential.environment not in {None, environment}:
+        raise Invalid(
+            field,
+            f"credential {name!r} is for environment {credential.environment!r} only",
+        )
     if kind and credential.kind is not kind:
         raise Invalid(field, f"credential {name!r} is not a {kind}")
 

@@ -7,13 +7,15 @@ from datetime import datetime
 
 from cronhop.domain.gate import Refusal, refusal
 from cronhop.domain.run import Run, State, Trigger
-from cronhop.domain.targets import Pick
+from cronhop.domain.targets import Pick, Targets
 from cronhop.domain.task import Overlap, Task, TaskDefinition
 from cronhop.errors import Invalid
-from cronhop.services.choose import choose
+from cronhop.services.choose import choose, within
 from cronhop.services.overlap import Send, call_next, take_turn
 from cronhop.services.parameters import bound
 from cronhop.store import calendars, fleets, holds, runs, tasks
+
+MOVED = "its task is in another environment by now"
 
 
 def pass_gate(run: Run, now: datetime, send: Send) -> Refusal | None:
@@ -62,6 +64,7 @@ def _let_through(run: Run, task: Task, now: datetime, send: Send) -> Refusal | N
         targets=targets,
         now=now,
         fleet=fleet,
+        environment=task.definition.environment,
     )
     is_next = not (run.retry_of or run.has_own_targets)
     if is_next and task.definition.targets.pick is Pick.ROUND_ROBIN:
@@ -104,14 +107,17 @@ def _targets(
     run: Run, task: Task, definition: TaskDefinition
 ) -> tuple[str, ...] | Refusal:
     """Return the ids of the servers that the run is to be on, or why there are none."""
+    environment = task.definition.environment
     if run.retry_of:
+        if run.environment != environment:
+            return Refusal(state=State.FAILED, reason=MOVED)
         before = runs.get(run.retry_of)
         targets = tuple(fleets.not_completed(before)) if before else ()
         gone = Refusal(state=State.FAILED, reason="the run to retry is gone")
-        return targets or gone
+        return within(environment, targets) if targets else gone
     wanted = definition.targets
     if run.has_own_targets:
         wanted = fleets.wanted(run.run_id)
     if wanted.parameter is not None:
-        return (definition.target_of(wanted),)
-    return choose(wanted, after=task.last_target)
+        wanted = Targets(server_ids=(definition.target_of(wanted),))
+    return choose(wanted, after=task.last_target, environment=environment)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.credential import CredentialKind
 from cronhop.domain.ids import is_id
 from cronhop.domain.parameter import (
@@ -23,18 +24,25 @@ from cronhop.store import servers, tasks
 from cronhop.store import values as given
 
 
-def declared(definition: TaskDefinition) -> TaskDefinition:
+def declared(definition: TaskDefinition, scope: Scope) -> TaskDefinition:
     """Return the definition as it is kept: servers among the defaults by id.
 
     Raises Invalid for parameters that cannot be declared so, and for defaults that
-    are not there.
+    are not there, or not for the task's environment or the scope.
     """
     definition.check_parameters()
     return replace(
         definition,
         parameters=tuple(
             replace(
-                one, default=_kept(one, one.default, f"parameters.{number}.default")
+                one,
+                default=_kept(
+                    one,
+                    one.default,
+                    field=f"parameters.{number}.default",
+                    environment=definition.environment,
+                    scope=scope,
+                ),
             )
             if one.default is not None
             else one
@@ -44,16 +52,23 @@ def declared(definition: TaskDefinition) -> TaskDefinition:
 
 
 def accepted(
-    definition: TaskDefinition, values: Mapping[str, Any]
+    definition: TaskDefinition, values: Mapping[str, Any], scope: Scope = EVERYWHERE
 ) -> Mapping[str, Value]:
     """Return these values as they are kept: servers by id.
 
-    Raises Invalid naming the one that does not fit, or is not there.
+    Raises Invalid naming the one that does not fit, is not there, or is not for the
+    task's environment or the scope.
     """
     definition.check_values(values)
     parameters = {one.name: one for one in definition.parameters}
     return {
-        name: _kept(parameters[name], value, f"parameters.{name}")
+        name: _kept(
+            parameters[name],
+            value,
+            field=f"parameters.{name}",
+            environment=definition.environment,
+            scope=scope,
+        )
         for name, value in values.items()
     }
 
@@ -86,7 +101,7 @@ def texts(definition: TaskDefinition) -> Mapping[str, str]:
     """
     return {
         one.name: value_text(
-            _server(str(one.default), f"parameters.{one.name}").host
+            _server(str(one.default), f"parameters.{one.name}", None).host
             if one.type is ParameterType.SERVER
             else one.default
         )
@@ -95,20 +110,38 @@ def texts(definition: TaskDefinition) -> Mapping[str, str]:
     }
 
 
-def _kept(parameter: Parameter, value: Value, field: str) -> Value:
+def _kept(
+    parameter: Parameter,
+    value: Value,
+    *,
+    field: str,
+    environment: str | None,
+    scope: Scope,
+) -> Value:
     """Return the value as it is kept. Raises Invalid if what it names is not there."""
     match parameter.type:
         case ParameterType.SERVER:
-            return _server(str(value), field).server_id
+            return _server(str(value), field, environment).server_id
         case ParameterType.SECRET:
-            require_credential(str(value), field=field, kind=CredentialKind.PASSWORD)
+            require_credential(
+                str(value),
+                field=field,
+                kind=CredentialKind.PASSWORD,
+                environment=environment,
+                scope=scope,
+            )
     return value
 
 
-def _server(wanted: str, field: str) -> Server:
-    """Return the server of this id or name. Raises Invalid naming the field."""
+def _server(wanted: str, field: str, environment: str | None) -> Server:
+    """Return the server of this id or name, in the environment or with None in any.
+
+    Raises Invalid naming the field, in one way for one that is not there and for
+    one that is elsewhere.
+    """
     server = servers.get(wanted) if is_id(wanted) else None
     server = server or servers.named(wanted)
-    if server is None:
-        raise Invalid(field, f"there is no server {wanted[:100]!r}")
+    if server is None or environment not in {None, server.environment}:
+        there = f" in environment {environment!r}" if environment else ""
+        raise Invalid(field, f"there is no server {wanted[:100]!r}{there}")
     return server

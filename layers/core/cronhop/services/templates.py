@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
+from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.schedule import check as check_schedule
 from cronhop.domain.task import Task, TaskDefinition
@@ -14,6 +16,7 @@ from cronhop.domain.template import Template
 from cronhop.errors import NotFound, PreconditionFailed
 from cronhop.services.parameters import accepted
 from cronhop.services.tasks import Tasks
+from cronhop.services.visible import visible
 from cronhop.store import tasks
 from cronhop.store import templates as store
 from cronhop.store.page import Page
@@ -25,11 +28,21 @@ class Templates:
 
     tasks: Tasks
 
-    def create(self, definition: TaskDefinition, *, by: str, now: datetime) -> Template:
-        """Put a template on record. Raises Invalid, Conflict if its name is taken."""
+    def create(
+        self,
+        definition: TaskDefinition,
+        *,
+        by: str,
+        now: datetime,
+        scope: Scope = EVERYWHERE,
+    ) -> Template:
+        """Put a template on record.
+
+        Raises Invalid, Conflict if its name is taken, Forbidden.
+        """
         template = Template(
             template_id=new_id(now),
-            definition=self._checked(definition),
+            definition=self._checked(definition, scope),
             version=1,
             created_by=by,
             created_at=now,
@@ -46,16 +59,17 @@ class Templates:
         version: int | None,
         by: str,
         now: datetime,
+        scope: Scope = EVERYWHERE,
     ) -> Template:
         """Let the template be as defined; the tasks made of it stay as they are.
 
-        Raises Invalid, NotFound, Conflict; PreconditionFailed if `version` is given
-        and not the present one.
+        Raises Invalid, NotFound, Conflict, Forbidden; PreconditionFailed if
+        `version` is given and not the present one.
         """
         old = self.get(template_id, version=version)
         new = replace(
             old,
-            definition=self._checked(definition),
+            definition=self._checked(definition, scope),
             version=old.version + 1,
             updated_at=now,
         )
@@ -71,9 +85,18 @@ class Templates:
             raise PreconditionFailed("it was changed since you read it")
         return template
 
-    def listing(self, *, limit: int, after: str | None) -> Page[Template]:
+    def listing(
+        self, *, limit: int, after: str | None, scope: Scope = EVERYWHERE
+    ) -> Page[Template]:
         """Return templates, oldest first."""
-        return store.listing(limit=limit, after=after)
+        return visible(
+            store.listing,
+            limit=limit,
+            after=after,
+            scope=scope,
+            place=lambda template: template.definition.environment,
+            key=lambda template: template.template_id,
+        )
 
     def delete(self, template_id: str, *, version: int | None) -> None:
         """Remove a template; the tasks made of it stay. Raises NotFound."""
@@ -87,26 +110,41 @@ class Templates:
         *,
         by: str,
         now: datetime,
+        scope: Scope = EVERYWHERE,
     ) -> Task:
         """Make a task of the template, with these values as its defaults.
 
         `definition` is the template's with what the task has of its own. Raises
-        Invalid naming a value that does not fit, Conflict if the name is taken.
+        Invalid naming a value that does not fit, Conflict if the name is taken,
+        Forbidden.
         """
         return self.tasks.create(
-            definition.filled(accepted(definition, values)),
+            definition.filled(accepted(definition, values, scope)),
             by=by,
             now=now,
+            scope=scope,
             template=template.origin,
         )
 
     def tasks_of(
-        self, template: Template, *, limit: int, after: str | None
+        self,
+        template: Template,
+        *,
+        limit: int,
+        after: str | None,
+        scope: Scope = EVERYWHERE,
     ) -> Page[Task]:
         """Return the tasks that were made of the template, oldest first."""
-        return tasks.made_of(template.template_id, limit=limit, after=after)
+        return visible(
+            partial(tasks.made_of, template.template_id),
+            limit=limit,
+            after=after,
+            scope=scope,
+            place=lambda task: task.definition.environment,
+            key=lambda task: task.task_id,
+        )
 
-    def _checked(self, definition: TaskDefinition) -> TaskDefinition:
+    def _checked(self, definition: TaskDefinition, scope: Scope) -> TaskDefinition:
         if definition.schedule:
             check_schedule(definition.schedule)
-        return self.tasks.checked(definition)
+        return self.tasks.checked(definition, scope)
