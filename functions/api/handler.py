@@ -32,6 +32,7 @@ from . import (
     crontab,
     ledger,
     me,
+    notifications,
     rights,
     runs,
     schedule,
@@ -78,6 +79,7 @@ for module in (
     schedule,
     crontab,
     templates,
+    notifications,
     audit,
     me,
 ):

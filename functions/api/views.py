@@ -17,6 +17,7 @@ from cronhop.domain.calendar import Calendar
 from cronhop.domain.credential import Credential
 from cronhop.domain.hold import Hold
 from cronhop.domain.instant import instant
+from cronhop.domain.notification import Channel, ChannelKind, Rule
 from cronhop.domain.parameter import Value
 from cronhop.domain.run import Attempt, Execution, Run, State, StreamRecord
 from cronhop.domain.server import Server
@@ -179,6 +180,45 @@ def why_view(asked: Answer) -> dict[str, Any]:
         "run_id": asked.run.run_id if asked.run else None,
         "slot_before": instant(asked.before),
         "slot_after": instant(asked.after),
+    }
+
+
+def channel_view(channel: Channel) -> dict[str, Any]:
+    """Return a channel, and what became of the last thing sent over it."""
+    is_topic = channel.kind is ChannelKind.SNS
+    last = channel.last_delivery
+    return {
+        "name": channel.name,
+        "kind": channel.kind.value,
+        "url": None if is_topic else channel.target,
+        "topic_arn": channel.target if is_topic else None,
+        "credential": channel.credential,
+        "last_delivery": {"at": instant(last.at), "ok": last.ok, "reason": last.reason}
+        if last
+        else None,
+        **_made(channel),
+    }
+
+
+def rule_view(rule: Rule) -> dict[str, Any]:
+    """Return a rule."""
+    return {
+        "name": rule.name,
+        "on": [one.value for one in rule.on],
+        "channels": list(rule.channels),
+        "task_id": rule.task_id,
+        "environment": rule.environment,
+        "late_s": rule.late_s,
+        **_made(rule),
+    }
+
+
+def _made(thing: Channel | Rule) -> dict[str, Any]:
+    return {
+        "version": thing.version,
+        "created_by": thing.created_by,
+        "created_at": instant(thing.created_at),
+        "updated_at": instant(thing.updated_at),
     }
 
 

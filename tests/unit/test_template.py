@@ -54,6 +54,7 @@ SCHEMA: dict[str, tuple[list[str], dict[str, tuple[list[str], list[str] | None]]
         },
     ),
     "credentials": (["name S"], {"listing": (["listed S", "name S"], None)}),
+    "notifications": (["kind S", "name S"], {}),
     "audit": (
         ["entity S", "at_ulid S"],
         {
@@ -348,13 +349,13 @@ def test_a_role_may_do_what_it_needs_only(role: str) -> None:
     assert "ManagedPolicyArns" not in ROLES[role]
 
 
-def test_only_the_executor_reads_secrets() -> None:
-    """The API writes them and never reads one back; the dispatcher sees none."""
+def test_who_reads_secrets() -> None:
+    """The executor logs in, the notifier signs; the API never reads one back."""
     readers = {
         role for role in ROLES if "secretsmanager:GetSecretValue" in _actions(role)
     }
 
-    assert readers == {"ExecutorRole"}
+    assert readers == {"ExecutorRole", "NotifierRole"}
     assert not any("secret" in action for action in _actions("DispatcherRole"))
 
 
@@ -427,6 +428,7 @@ def test_only_the_executor_carries_ssh() -> None:
         "ApiFunction": ["CoreLayer", "DepsLayer"],
         "DispatcherFunction": ["CoreLayer", "DepsLayer"],
         "EventsFunction": ["CoreLayer", "DepsLayer"],
+        "NotifierFunction": ["CoreLayer", "DepsLayer"],
         "ExecutorFunction": ["CoreLayer", "DepsLayer", "DepsSshLayer"],
     }
 

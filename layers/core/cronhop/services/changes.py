@@ -1,4 +1,4 @@
-"""What follows from a change of the ledger: the outside is told.
+"""What follows from a change of the ledger: the bus is told, and who wants to know.
 
 The tables' streams keep every change for a day and hand it over at least once, in
 the order of its row. So no executor has to say anything, and none can die
@@ -14,36 +14,42 @@ from cronhop.aws.bus import Bus
 from cronhop.domain.event import Event, of_execution, of_run
 from cronhop.domain.run import Execution, Run
 from cronhop.observe import log
+from cronhop.services.notify import Notifier
 from cronhop.store import changes, tasks
 from cronhop.store.changes import Change
 
 
 class Changes:
-    """Tells a bus of every change of a state."""
+    """Tells a bus of every change of a state, and channels what rules want told."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, notifier: Notifier) -> None:
         self._bus = bus
+        self._notifier = notifier
 
     def follow(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Put the events of a stream's records on the bus.
+        """Put the events of a stream's records on the bus, and notices in the queue.
 
-        Returns the sequence numbers of the records whose events were refused: the
-        stream hands them over again, and what comes after the first of them.
+        Returns the sequence numbers of the records of which something was refused:
+        the stream hands them over again, and what comes after the first of them.
         """
         found = list(_changes(records))
-        names = _names(one.after for _, one in found if isinstance(one.after, Run))
+        runs = {
+            number: one.after for number, one in found if isinstance(one.after, Run)
+        }
+        names = _names(runs.values())
         numbers = {}
         events = []
         for number, change in found:
             event = _event(change, names)
             numbers[event.event_id] = number
             events.append(event)
-        refused = [numbers[event.event_id] for event in self._bus.put(events)]
+        refused = {numbers[event.event_id] for event in self._bus.put(events)}
+        refused.update(self._notifier.notify(runs))
         if refused:
             log.error(
-                "Events were refused", action="events_refused", count=len(refused)
+                "Changes were not told", action="changes_refused", count=len(refused)
             )
-        return refused
+        return sorted(refused, key=int)
 
 
 def _changes(
