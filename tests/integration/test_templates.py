@@ -11,7 +11,7 @@ from cronhop.domain.run import State, Stream, Trigger
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import ServerStatus
 from cronhop.store import tasks
-from tests.integration.test_api import Client, fields
+from tests.integration.test_api import CLAIMS, Client, fields
 
 
 @pytest.fixture
@@ -340,3 +340,95 @@ def test_from_a_template_to_output(api, template, world, server, token):
         assert (run.state, run.targets) == (State.COMPLETED, (server.server_id,))
         assert world.output(run, Stream.STDOUT).data == wrote
     assert "correct horse" not in world.dump()
+
+
+# Whose it is
+
+STAGING = {**CLAIMS, "username": "bob", "cognito:groups": "[operator:staging]"}
+
+
+def test_a_template_of_another_environment_is_not_there(api, world, token):
+    """For whom a role is limited: to see, to change, to make tasks of, in lists."""
+    template, hidden = (
+        api(
+            "POST",
+            "/v1/templates",
+            template_body(name=environment, environment=environment),
+        ).body
+        for environment in ("staging", "prod")
+    )
+
+    page = api("GET", "/v1/templates", claims=STAGING).body
+    answers = [
+        api(method, path, body, claims=STAGING).status
+        for method, path, body in (
+            ("GET", path_of(hidden), None),
+            ("PATCH", path_of(hidden), {"timeout_s": 1}),
+            ("DELETE", path_of(hidden), None),
+            ("GET", f"{path_of(hidden)}/tasks", None),
+            ("POST", f"{path_of(hidden)}/tasks", {"name": "x"}),
+        )
+    ]
+    moved = api("PATCH", path_of(template), {"environment": "prod"}, claims=STAGING)
+
+    assert [one["name"] for one in page["items"]] == ["staging"]
+    assert answers == [404] * 5
+    assert (moved.status, fields(moved)) == (403, ["environment"])
+
+
+def test_a_task_is_made_where_ones_role_is(api, world):
+    """Not elsewhere by an override, and with no value from elsewhere."""
+    for environment in ("staging", "prod"):
+        world.add_server(
+            name=f"web-{environment}",
+            environment=environment,
+            status=ServerStatus.MAINTENANCE,
+        )
+        made = api(
+            "POST",
+            "/v1/credentials",
+            {"name": environment, "password": "x" * 12, "environment": environment},
+        )
+        assert made.status == 201, made.body
+    template = api("POST", "/v1/templates", template_body(environment="staging")).body
+    own = {"VERSION": "v1", "WHERE": "web-staging", "TOKEN": "staging"}
+
+    def make_with(values, **changes):
+        body = {"name": "made", "parameters": {**own, **values}, **changes}
+        return api("POST", f"{path_of(template)}/tasks", body, claims=STAGING)
+
+    elsewhere = make_with({}, environment="prod")
+    server = make_with({"WHERE": "web-prod"})
+    secret = make_with({"TOKEN": "prod"})
+    made = make_with({})
+    run = f"/v1/tasks/{made.body['task_id']}/run"
+    runs_with = [
+        api("POST", run, {"parameters": values}, claims=STAGING)
+        for values in ({"WHERE": "web-prod"}, {"TOKEN": "prod"}, {"VERSION": "v2"})
+    ]
+
+    assert (elsewhere.status, fields(elsewhere)) == (403, ["environment"])
+    assert (server.status, fields(server)) == (400, ["parameters.WHERE"])
+    assert (secret.status, fields(secret)) == (400, ["parameters.TOKEN"])
+    assert made.status == 201, made.body
+    assert [one.status for one in runs_with] == [400, 400, 202]
+    assert [fields(one) for one in runs_with[:2]] == [
+        ["parameters.WHERE"],
+        ["parameters.TOKEN"],
+    ]
+
+
+def test_a_change_of_a_template_is_in_the_audit(api, template, parked, token):
+    """What it was and what it became; a task made of it is a task's record."""
+    api("PATCH", path_of(template), {"timeout_s": 90})
+    task = make(api, template, parked).body
+
+    (changed, _) = api(
+        "GET", "/v1/audit", query=f"entity=template#{template['template_id']}"
+    ).body["items"]
+    (made,) = api("GET", "/v1/audit", query=f"entity=task#{task['task_id']}").body[
+        "items"
+    ]
+
+    assert (changed["before"]["timeout_s"], changed["after"]["timeout_s"]) == (60, 90)
+    assert made["after"]["template"] == task["template"]

@@ -118,6 +118,7 @@ class Templates:
         Invalid naming a value that does not fit, Conflict if the name is taken,
         Forbidden.
         """
+        scope.require(definition.environment)  # before anything of it is looked up
         return self.tasks.create(
             definition.filled(accepted(definition, values, scope)),
             by=by,
