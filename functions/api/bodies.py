@@ -446,6 +446,7 @@ class TaskBody(StrictBody):
     enabled: bool = True
     parameters: Annotated[list[ParameterBody], Field(max_length=MAX_PARAMETERS)] = []
     environment: Word | None = None
+    tags: Annotated[dict[Word, Word], Field(max_length=50)] = {}
 
     def _definition(self, kind: TaskKind, spec: Spec) -> TaskDefinition:
         return TaskDefinition(
@@ -468,6 +469,7 @@ class TaskBody(StrictBody):
             output_cap_bytes=self.output_cap_bytes,
             parameters=tuple(one.parameter() for one in self.parameters),
             environment=self.environment,
+            tags=self.tags,
         )
 
 

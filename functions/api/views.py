@@ -141,6 +141,7 @@ def task_view(
         "pause": hold_view(task.pause),
         "invalid": task.invalid,
         "template": asdict(task.template) if task.template else None,
+        "deleted_at": instant(task.deleted_at),
         "version": task.version,
         "created_by": task.created_by,
         "created_at": instant(task.created_at),
@@ -274,6 +275,7 @@ def execution_view(
 ) -> dict[str, Any]:
     """Return an execution, with its earlier attempts where they were asked for."""
     view: dict[str, Any] = {
+        "run_id": execution.run_id,
         "server_id": execution.server_id,
         "position": execution.position,
         **_attempt_view(execution),

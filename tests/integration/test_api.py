@@ -1006,9 +1006,9 @@ def test_forged_cursor_is_refused(api, key, query):
 
 def test_unknown_parameter_is_refused(api):
     """A filter that is not there must not look like one that found everything."""
-    answer = api("GET", "/v1/runs", query="state=failed")
+    answer = api("GET", "/v1/runs", query="status=failed")
 
-    assert (answer.status, fields(answer)) == (400, ["state"])
+    assert (answer.status, fields(answer)) == (400, ["status"])
 
 
 def test_unparked_bad_task_does_not_hide_the_others(api, server):

@@ -113,6 +113,7 @@ class TaskDefinition:
     | enabled          | whether its schedule is followed                      |
     | parameters       | what its command gets besides, and a run may change   |
     | environment      | it runs only on servers of it; None: on any           |
+    | tags             | free words to find it by                              |
     """
 
     name: str
@@ -134,6 +135,7 @@ class TaskDefinition:
     output_cap_bytes: int = OUTPUT_CAP_BYTES
     parameters: tuple[Parameter, ...] = ()
     environment: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def secrets(self) -> Mapping[str, str]:
@@ -234,6 +236,7 @@ class TaskDefinition:
                 Parameter.from_dict(one) for one in plain.get("parameters", ())
             ),
             environment=plain.get("environment"),
+            tags=plain.get("tags", {}),
         )
 
 
@@ -260,6 +263,7 @@ class Task:
     | invalid          | why its schedule is parked, None if it is not          |
     | pause            | what holds back its slots, None if nothing does        |
     | template         | what it was made of, None if it is its own             |
+    | deleted_at       | since when it is deleted, None if it is not            |
     """
 
     task_id: str
@@ -276,6 +280,7 @@ class Task:
     waiting: tuple[str, ...] = ()
     pause: Hold | None = None
     template: Origin | None = None
+    deleted_at: datetime | None = None
 
     @property
     def schedule(self) -> Schedule | None:

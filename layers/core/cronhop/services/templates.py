@@ -15,8 +15,8 @@ from cronhop.domain.task import Task, TaskDefinition
 from cronhop.domain.template import Template
 from cronhop.errors import NotFound, PreconditionFailed
 from cronhop.services.parameters import accepted
+from cronhop.services.sift import sift
 from cronhop.services.tasks import Tasks
-from cronhop.services.visible import visible
 from cronhop.store import tasks
 from cronhop.store import templates as store
 from cronhop.store.page import Page
@@ -89,12 +89,13 @@ class Templates:
         self, *, limit: int, after: str | None, scope: Scope = EVERYWHERE
     ) -> Page[Template]:
         """Return templates, oldest first."""
-        return visible(
+        return sift(
             store.listing,
             limit=limit,
             after=after,
-            scope=scope,
-            place=lambda template: template.definition.environment,
+            wanted=None
+            if scope.is_everywhere
+            else lambda template: scope.admits(template.definition.environment),
             key=lambda template: template.template_id,
         )
 
@@ -136,12 +137,13 @@ class Templates:
         scope: Scope = EVERYWHERE,
     ) -> Page[Task]:
         """Return the tasks that were made of the template, oldest first."""
-        return visible(
+        return sift(
             partial(tasks.made_of, template.template_id),
             limit=limit,
             after=after,
-            scope=scope,
-            place=lambda task: task.definition.environment,
+            wanted=None
+            if scope.is_everywhere
+            else lambda task: scope.admits(task.definition.environment),
             key=lambda task: task.task_id,
         )
 
