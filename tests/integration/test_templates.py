@@ -432,3 +432,19 @@ def test_a_change_of_a_template_is_in_the_audit(api, template, parked, token):
 
     assert (changed["before"]["timeout_s"], changed["after"]["timeout_s"]) == (60, 90)
     assert made["after"]["template"] == task["template"]
+
+
+def test_a_task_that_comes_back_is_listed_again(api, template, parked, token):
+    """With what it was made of; a template is in no list of tasks."""
+    task = make(api, template, parked).body
+    path = f"/v1/tasks/{task['task_id']}"
+    api("DELETE", path)
+    gone = api("GET", f"{path_of(template)}/tasks").body["items"]
+
+    back = api("POST", f"{path}/restore")
+
+    assert (gone, back.status) == ([], 200)
+    assert back.body["template"] == task["template"]
+    (made,) = api("GET", f"{path_of(template)}/tasks").body["items"]
+    (listed,) = api("GET", "/v1/tasks", query="created_by=ada").body["items"]
+    assert made["task_id"] == listed["task_id"] == task["task_id"]
