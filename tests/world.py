@@ -47,6 +47,7 @@ from cronhop.services.notify import Notifier
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
+from cronhop.services.templates import Templates
 from cronhop.services.visit import Invocation
 from cronhop.settings import Settings
 from cronhop.ssh.connections import Connections
@@ -204,6 +205,7 @@ class World:
             queue=self.queue, allowed_networks=self.settings.allowed_networks
         )
         self.tasks = Tasks(dispatcher=self.dispatcher)
+        self.templates = Templates(tasks=self.tasks)
         self.calendars = Calendars()
         self.freeze = Freeze()
         self.runs = Runs(bucket=self.bucket, dispatcher=self.dispatcher)

@@ -39,6 +39,7 @@ from . import (
     schedule,
     servers,
     tasks,
+    templates,
 )
 from .body import refused_body
 from .problems import problem, validation_problem
@@ -61,6 +62,7 @@ for module in (
     calendars,
     schedule,
     crontab,
+    templates,
     notifications,
     audit,
     me,

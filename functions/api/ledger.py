@@ -30,6 +30,7 @@ from .views import (
     run_view,
     server_view,
     task_view,
+    template_view,
 )
 from .wiring import now, services
 
@@ -55,6 +56,10 @@ def _server(server_id: str) -> View:
 
 def _task(task_id: str) -> View:
     return task_view(services().tasks.get(task_id), next_run=None)
+
+
+def _template(template_id: str) -> View:
+    return template_view(services().templates.get(template_id))
 
 
 def _calendar(name: str) -> View:
@@ -98,6 +103,11 @@ CHANGES: Final[Mapping[str, tuple[str, Callable[..., View] | None]]] = {
     "POST /v1/tasks/{task_id}/backfill": ("task#{task_id}", None),
     "POST /v1/tasks/{task_id}/pause": ("task#{task_id}", _task),
     "POST /v1/tasks/{task_id}/resume": ("task#{task_id}", _task),
+    "POST /v1/templates": ("template#{template_id}", None),
+    "PUT /v1/templates/{template_id}": ("template#{template_id}", _template),
+    "PATCH /v1/templates/{template_id}": ("template#{template_id}", _template),
+    "DELETE /v1/templates/{template_id}": ("template#{template_id}", _template),
+    "POST /v1/templates/{template_id}/tasks": ("task#{task_id}", None),
     "POST /v1/import/crontab": ("task#{task_id}", None),
     "POST /v1/calendars": ("calendar#{name}", None),
     "PUT /v1/calendars/{name}": ("calendar#{name}", _calendar),

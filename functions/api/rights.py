@@ -46,6 +46,14 @@ ROUTES: Final[Mapping[str, Action | None]] = {
     "POST /v1/tasks/{task_id}/pause": Action.TASKS_WRITE,
     "POST /v1/tasks/{task_id}/resume": Action.TASKS_WRITE,
     "GET /v1/tasks/{task_id}/why": Action.TASKS_READ,
+    "POST /v1/templates": Action.TASKS_WRITE,
+    "GET /v1/templates": Action.TASKS_READ,
+    "GET /v1/templates/{template_id}": Action.TASKS_READ,
+    "PUT /v1/templates/{template_id}": Action.TASKS_WRITE,
+    "PATCH /v1/templates/{template_id}": Action.TASKS_WRITE,
+    "DELETE /v1/templates/{template_id}": Action.TASKS_WRITE,
+    "POST /v1/templates/{template_id}/tasks": Action.TASKS_WRITE,
+    "GET /v1/templates/{template_id}/tasks": Action.TASKS_READ,
     "POST /v1/import/crontab": Action.TASKS_WRITE,
     "POST /v1/schedule/preview": Action.SCHEDULE_PREVIEW,
     "GET /v1/schedule/upcoming": Action.TASKS_READ,
@@ -100,6 +108,11 @@ _PLACES: Final[Mapping[str, _Place]] = {
         seen_by=Action.TASKS_READ,
         find=lambda one: services().tasks.place(one),  # noqa: PLW0108  made later
         noun="task",
+    ),
+    "template_id": _Place(
+        seen_by=Action.TASKS_READ,
+        find=lambda one: services().templates.get(one).definition.environment,
+        noun="template",
     ),
     "server_id": _Place(
         seen_by=Action.SERVERS_READ,

@@ -75,7 +75,8 @@ def get(run_id: str) -> Response[str]:
     page = services().runs.executions(run, limit=EXECUTIONS_SHOWN, after=None)
     targets = services().runs.targets(run, limit=EXECUTIONS_SHOWN)
     counts = services().runs.counts(run, page.items)
-    return answer(whole_run_view(run, targets, counts, page.items))
+    parameters = services().runs.parameters(run)
+    return answer(whole_run_view(run, parameters, targets, counts, page.items))
 
 
 @router.post("/v1/runs/<run_id>/cancel")

@@ -18,7 +18,7 @@ from cronhop.domain.task import Task, TaskDefinition, TaskKind
 from cronhop.errors import Invalid
 from cronhop.services.tasks import following, last_run
 
-from .bodies import RunBody, task_definition
+from .bodies import RunBody, made_definition, task_definition
 from .request import (
     Id,
     IfMatch,
@@ -45,6 +45,23 @@ router = Router()
 def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
     task = services().tasks.create(
         task_definition(body),
+        by=caller(router).name,
+        now=now(),
+        scope=scope(router),
+    )
+    return answer(_view(task), HTTPStatus.CREATED, version=task.version)
+
+
+@router.post("/v1/templates/<template_id>/tasks")
+def make(
+    template_id: str, body: Annotated[dict[str, Any], Body()], if_match: IfMatch = None
+) -> Response[str]:
+    template = services().templates.get(template_id, version=version(if_match))
+    definition, values = made_definition(template.definition, body)
+    task = services().templates.make(
+        template,
+        definition,
+        values,
         by=caller(router).name,
         now=now(),
         scope=scope(router),
@@ -127,7 +144,12 @@ def restore(task_id: str) -> Response[str]:
 def run(task_id: str, body: Annotated[RunBody | None, Body()] = None) -> Response[str]:
     targets = body.targets.targets() if body and body.targets else None
     started = services().tasks.run(
-        task_id, by=caller(router).name, now=now(), targets=targets
+        task_id,
+        by=caller(router).name,
+        now=now(),
+        targets=targets,
+        parameters=body.parameters if body else None,
+        scope=scope(router),
     )
     return answer(run_view(started), HTTPStatus.ACCEPTED)
 

@@ -18,9 +18,11 @@ from cronhop.domain.credential import Credential
 from cronhop.domain.hold import Hold
 from cronhop.domain.instant import instant
 from cronhop.domain.notification import Channel, ChannelKind, Rule
+from cronhop.domain.parameter import Value
 from cronhop.domain.run import Attempt, Execution, Run, State, StreamRecord
 from cronhop.domain.server import Server
 from cronhop.domain.task import Task
+from cronhop.domain.template import Template
 from cronhop.services.runs import OutputPage
 from cronhop.services.why import Answer
 
@@ -138,11 +140,35 @@ def task_view(
         else None,
         "pause": hold_view(task.pause),
         "invalid": task.invalid,
+        "template": asdict(task.template) if task.template else None,
         "deleted_at": instant(task.deleted_at),
         "version": task.version,
         "created_by": task.created_by,
         "created_at": instant(task.created_at),
         "updated_at": instant(task.updated_at),
+    }
+
+
+def template_view(template: Template) -> dict[str, Any]:
+    """Return a template."""
+    return {
+        "template_id": template.template_id,
+        **template.definition.to_dict(),
+        "version": template.version,
+        "created_by": template.created_by,
+        "created_at": instant(template.created_at),
+        "updated_at": instant(template.updated_at),
+    }
+
+
+def made_view(task: Task, template: Template) -> dict[str, Any]:
+    """Return of a task how it stands to the template that it was made of."""
+    version = task.template.version if task.template else None
+    return {
+        "task_id": task.task_id,
+        "name": task.definition.name,
+        "template_version": version,
+        "behind": version != template.version,
     }
 
 
@@ -229,13 +255,15 @@ def run_view(run: Run) -> dict[str, Any]:
 
 def whole_run_view(
     run: Run,
+    parameters: Mapping[str, Value],
     targets: Sequence[str],
     counts: Mapping[State, int],
     executions: Sequence[Execution],
 ) -> dict[str, Any]:
-    """Return a run with the servers and the executions that are shown with it."""
+    """Return a run with the values it was given, its servers and executions."""
     return {
         **run_view(run),
+        "parameters": dict(parameters),
         "targets": list(targets),
         "counts": {state.value: number for state, number in counts.items()},
         "executions": [execution_view(one) for one in executions],

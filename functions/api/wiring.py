@@ -21,6 +21,7 @@ from cronhop.services.preview import Preview
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
+from cronhop.services.templates import Templates
 from cronhop.services.upcoming import Upcoming
 from cronhop.services.why import Why
 from cronhop.settings import Settings
@@ -35,6 +36,7 @@ class Services:
     credentials: Credentials
     servers: Servers
     tasks: Tasks
+    templates: Templates
     runs: Runs
     calendars: Calendars
     freeze: Freeze
@@ -55,6 +57,9 @@ def services() -> Services:
     connection.connect(settings, session.botocore)
     queue = Queue(session.client("sqs"), settings.queue_url)
     dispatcher = Dispatcher(queue, shards=settings.shards)
+    tasks = Tasks(
+        dispatcher=dispatcher, has_transfer_bucket=bool(settings.transfer_bucket)
+    )
     return Services(
         settings=settings,
         credentials=Credentials(
@@ -65,9 +70,8 @@ def services() -> Services:
             allowed_networks=settings.allowed_networks,
             refused_networks=settings.refused_networks,
         ),
-        tasks=Tasks(
-            dispatcher=dispatcher, has_transfer_bucket=bool(settings.transfer_bucket)
-        ),
+        tasks=tasks,
+        templates=Templates(tasks=tasks),
         runs=Runs(
             bucket=OutputBucket(session.client("s3"), settings.bucket),
             dispatcher=dispatcher,

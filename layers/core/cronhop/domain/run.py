@@ -58,6 +58,7 @@ class Run:
     | retry_of         | the run whose targets it tries again, of those that   |
     |                  | did not complete                                      |
     | has_own_targets  | it was given other targets than its task's            |
+    | has_parameters   | it was given values for its task's parameters         |
     | targets          | id of its server, if it is one; set by the gate       |
     | target_count     | how many servers it runs on; set by the gate          |
     | fleet            | names the items that list them, if they are several   |
@@ -84,6 +85,7 @@ class Run:
     targets: tuple[str, ...] = ()
     retry_of: str | None = None
     has_own_targets: bool = False
+    has_parameters: bool = False
     target_count: int = 0
     fleet: str | None = None
     started_at: datetime | None = None

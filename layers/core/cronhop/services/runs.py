@@ -13,6 +13,7 @@ from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.find import RunFilter
 from cronhop.domain.ids import id_time, is_id
 from cronhop.domain.message import Message, MessageKind
+from cronhop.domain.parameter import Value
 from cronhop.domain.rollout import CANCELLED, Progress
 from cronhop.domain.run import (
     SCHEDULER,
@@ -28,9 +29,10 @@ from cronhop.domain.task import Task
 from cronhop.errors import Conflict, Invalid, NotFound
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.gate import MOVED
+from cronhop.services.parameters import accepted
 from cronhop.services.plan import new_run
 from cronhop.services.sift import sift
-from cronhop.store import attempts, executions, fleets, tasks
+from cronhop.store import attempts, executions, fleets, tasks, values
 from cronhop.store import runs as store
 from cronhop.store.page import NEWEST, Listing, Page, Window
 
@@ -115,6 +117,10 @@ class Runs:
             newest_first=window.newest_first,
         )
 
+    def parameters(self, run: Run) -> Mapping[str, Value]:
+        """Return the values that the run was given for its task's parameters."""
+        return values.of_run(run)
+
     def targets(self, run: Run, *, limit: int) -> list[str]:
         """Return the ids of the run's first servers."""
         return fleets.targets(run, 0, limit)
@@ -192,10 +198,10 @@ class Runs:
         return present
 
     def retry(self, run_id: str, *, by: str, now: datetime) -> Run:
-        """Run the same version again where the run did not complete.
+        """Run the same version, with the same values, where it did not complete.
 
         Returns the new run. Raises NotFound; Conflict if the run is not over, never
-        began, has nothing to retry, or its task was deleted.
+        began, has nothing to retry, or its task or what a value names was deleted.
         """
         run = self.get(run_id)
         if not run.state.is_terminal:
@@ -209,6 +215,7 @@ class Runs:
             raise Conflict("its task was deleted")
         if task.definition.environment != run.environment:
             raise Conflict(MOVED)
+        given = _given_again(run)
         again = new_run(
             task,
             Trigger.RETRY,
@@ -216,7 +223,10 @@ class Runs:
             now=now,
             task_version=run.task_version,
             retry_of=run_id,
+            has_parameters=bool(given),
         )
+        if given:
+            values.give(again.run_id, given, now=now)
         store.add(again)
         self.dispatcher.send_run(again)
         return again
@@ -308,6 +318,16 @@ class Runs:
         if data or _grows(execution):
             return data, at
         return b"", record.total_bytes
+
+
+def _given_again(run: Run) -> Mapping[str, Value]:
+    """Return the run's own values for another one. Raises Conflict if one is gone."""
+    given = values.of_run(run)
+    definition = given and tasks.get_version(run.task_id, run.task_version or 0)
+    try:
+        return accepted(definition, given) if definition else {}
+    except Invalid as exc:
+        raise Conflict(f"it cannot have the same values: {exc}") from exc
 
 
 def _task(task_id: str) -> Task | None:

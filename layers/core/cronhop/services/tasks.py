@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.credential import CredentialKind
@@ -17,15 +18,16 @@ from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import OnceSchedule, next_slot
 from cronhop.domain.schedule import check as check_schedule
 from cronhop.domain.targets import MAX_SERVER_IDS, Targets
-from cronhop.domain.task import Script, Spec, Task, TaskDefinition
+from cronhop.domain.task import Origin, Script, Spec, Task, TaskDefinition
 from cronhop.domain.transfer import Direction, FileTransfer
 from cronhop.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.freeze import new_hold
+from cronhop.services.parameters import accepted, declared
 from cronhop.services.plan import new_run
 from cronhop.services.sift import sift
-from cronhop.store import calendars, fleets, runs, servers
+from cronhop.store import calendars, fleets, runs, servers, values
 from cronhop.store import tasks as store
 from cronhop.store.page import OLDEST, Listing, Page, Window
 
@@ -50,14 +52,14 @@ class Tasks:
         by: str,
         now: datetime,
         scope: Scope = EVERYWHERE,
+        template: Origin | None = None,
     ) -> Task:
         """Put a task on record, and send it if it is due within the look-ahead.
 
         Raises Invalid, Conflict if its name is taken, Forbidden.
         """
-        self._check_within(definition, scope)
-        self._check_bucket(definition)
-        task = _new(definition, by=by, now=now)
+        kept = self.checked(definition, scope)
+        task = _new(kept, by=by, now=now, template=template)
         store.add(task)
         self.dispatcher.send_task(task, now)
         return task
@@ -74,9 +76,7 @@ class Tasks:
 
         Raises Invalid, Conflict, Forbidden.
         """
-        for definition in definitions:
-            self._check_within(definition, scope)
-        made = [_new(definition, by=by, now=now) for definition in definitions]
+        made = [_new(self.checked(one, scope), by=by, now=now) for one in definitions]
         store.add_all(made)
         for task in made:
             self.dispatcher.send_task(task, now)
@@ -84,7 +84,7 @@ class Tasks:
 
     def try_out(self, definition: TaskDefinition, *, now: datetime) -> None:
         """Ensure that a task could be made just now. Raises Invalid."""
-        _new(definition, by="", now=now)
+        _new(self.checked(definition), by="", now=now)
         if store.is_taken(definition.name):
             raise Invalid("name", f"the name {definition.name!r} is taken")
 
@@ -105,8 +105,7 @@ class Tasks:
         PreconditionFailed if `version` is given and not the present one.
         """
         old = self.get(task_id, version=version)
-        self._check_within(definition, scope)
-        self._check_bucket(definition)
+        definition = self.checked(definition, scope)
         _check_moves(old.definition, definition)
         new = replace(
             old, definition=definition, version=old.version + 1, updated_at=now
@@ -127,28 +126,18 @@ class Tasks:
             self.dispatcher.send_task(new, now)
         return new
 
-    def _check_within(self, definition: TaskDefinition, scope: Scope) -> None:
-        """Ensure that a task in a scope has nothing of what lies outside.
+    def checked(
+        self, definition: TaskDefinition, scope: Scope = EVERYWHERE
+    ) -> TaskDefinition:
+        """Return a definition as it is kept, if all that it names is there.
 
-        Servers are held to the environment for everybody; secrets and objects are
-        what a command could show to whom they are not for.
+        Raises Invalid, Forbidden.
         """
-        scope.require(definition.environment)
-        if scope.is_everywhere:
-            return
-        for variable, name in definition.secrets.items():
-            require_credential(
-                name,
-                field=f"spec.secrets.{variable}",
-                environment=definition.environment,
-                scope=scope,
-            )
-        spec, folder = definition.spec, f"{definition.environment}/"
-        key = spec.object_key if isinstance(spec, FileTransfer) else None
-        if key is not None and not key.startswith(folder):
-            raise Invalid(
-                "spec.object_key", f"with your roles it has to begin with {folder!r}"
-            )
+        _check_within(definition, scope)
+        self._check_bucket(definition)
+        kept = declared(definition, scope)
+        _check_names(kept)
+        return kept
 
     def _check_bucket(self, definition: TaskDefinition) -> None:
         spec = definition.spec
@@ -239,7 +228,7 @@ class Tasks:
             updated_at=now,
             deleted_at=None,
         )
-        self._check_within(new.definition, scope)
+        new = replace(new, definition=self.checked(new.definition, scope))
         _check(new)
         new = replace(new, next_run=following(new, now))
         store.restore(old, new, by=by)
@@ -279,21 +268,34 @@ class Tasks:
         by: str,
         now: datetime,
         targets: Targets | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        scope: Scope = EVERYWHERE,
     ) -> Run:
         """Run the task now, beside its schedule. Raises NotFound, Invalid.
 
-        On other servers than the task's, if `targets` says so. The run is on record
-        when this returns; if the queue cannot be reached, the tick sends it.
+        On other servers than the task's, if `targets` says so, with other values of
+        its parameters, if `parameters` does. The run is on record when this returns;
+        if the queue cannot be reached, the tick sends it.
         """
         task = self.get(task_id)
+        given = accepted(task.definition, parameters or {}, scope)
+        task.definition.filled(given).check_complete()
         if targets:
             _check_servers(targets, task.definition.environment)
             _check_download(task.definition.spec, targets)
+            task.definition.check_target(targets)
         run = new_run(
-            task, Trigger.MANUAL, by=by, now=now, has_own_targets=targets is not None
+            task,
+            Trigger.MANUAL,
+            by=by,
+            now=now,
+            has_own_targets=targets is not None,
+            has_parameters=bool(given),
         )
         if targets:
             fleets.want(run.run_id, targets, now=now)
+        if given:
+            values.give(run.run_id, given, now=now)
         runs.add(run)
         self.dispatcher.send_run(run)
         return run
@@ -348,7 +350,13 @@ def _timing(definition: TaskDefinition) -> tuple[object, bool]:
     return definition.schedule, definition.enabled
 
 
-def _new(definition: TaskDefinition, *, by: str, now: datetime) -> Task:
+def _new(
+    definition: TaskDefinition,
+    *,
+    by: str,
+    now: datetime,
+    template: Origin | None = None,
+) -> Task:
     """Return the task that this definition makes now. Raises Invalid."""
     task = Task(
         task_id=new_id(now),
@@ -361,6 +369,7 @@ def _new(definition: TaskDefinition, *, by: str, now: datetime) -> Task:
         created_by=by,
         created_at=now,
         updated_at=now,
+        template=template,
     )
     _check(task)
     _check_upcoming(task, now)
@@ -421,7 +430,7 @@ def _check_download(spec: Spec, targets: Targets) -> None:
 
 def _check_moves(old: TaskDefinition, new: TaskDefinition) -> None:
     """Ensure that the change of the targets fits in a transaction."""
-    moves = len(set(old.targets.server_ids) ^ set(new.targets.server_ids))
+    moves = len(set(old.server_ids) ^ set(new.server_ids))
     if moves > MAX_SERVER_IDS:
         raise Invalid(
             "targets.server_ids",
@@ -430,16 +439,57 @@ def _check_moves(old: TaskDefinition, new: TaskDefinition) -> None:
 
 
 def _check(task: Task) -> None:
-    """Ensure that all the task names is there, and that its schedule is possible."""
-    definition = task.definition
-    if task.schedule:
-        check_schedule(task.schedule)
-        for number, name in enumerate(task.schedule.exclude_calendars):
-            if calendars.get(name) is None:
-                raise Invalid(
-                    f"schedule.exclude_calendars.{number}",
-                    f"there is no calendar {name!r}",
-                )
+    """Ensure that the schedule is possible, and starts what needs nobody."""
+    if task.schedule is None:
+        return
+    check_schedule(task.schedule)
+    try:
+        task.definition.check_complete()
+    except Invalid as exc:
+        raise Invalid(
+            exc.field, "it has no default, and the schedule gives no value"
+        ) from exc
+
+
+def _check_within(definition: TaskDefinition, scope: Scope) -> None:
+    """Ensure that a task in a scope has nothing of what lies outside.
+
+    Servers are held to the environment for everybody; secrets and objects are
+    what a command could show to whom they are not for.
+    """
+    scope.require(definition.environment)
+    if scope.is_everywhere:
+        return
+    own = definition.spec.secrets if isinstance(definition.spec, Script) else {}
+    for variable, name in own.items():
+        require_credential(
+            name,
+            field=f"spec.secrets.{variable}",
+            environment=definition.environment,
+            scope=scope,
+        )
+    spec, folder = definition.spec, f"{definition.environment}/"
+    key = spec.object_key if isinstance(spec, FileTransfer) else None
+    if key is not None and not key.startswith(folder):
+        raise Invalid(
+            "spec.object_key", f"with your roles it has to begin with {folder!r}"
+        )
+
+
+def _check_names(definition: TaskDefinition) -> None:
+    """Ensure that all that is named is there, and that it can be kept."""
+    schedule = definition.schedule
+    for number, name in enumerate(schedule.exclude_calendars if schedule else ()):
+        if calendars.get(name) is None:
+            raise Invalid(
+                f"schedule.exclude_calendars.{number}",
+                f"there is no calendar {name!r}",
+            )
+    if len(definition.server_ids) > MAX_SERVER_IDS:
+        raise Invalid(
+            "targets.server_ids",
+            f"with those of parameters there are more than {MAX_SERVER_IDS} servers",
+        )
     _check_servers(definition.targets, definition.environment)
     _check_download(definition.spec, definition.targets)
     size = len(json.dumps(definition.to_dict()))  # as it is kept: in ASCII
@@ -450,7 +500,8 @@ def _check(task: Task) -> None:
     environment = (
         definition.spec.environment if isinstance(definition.spec, Script) else {}
     )
-    for variable, name in definition.secrets.items():
+    own = definition.spec.secrets if isinstance(definition.spec, Script) else {}
+    for variable, name in own.items():
         if variable in environment:
             raise Invalid(
                 f"spec.secrets.{variable}", "it is in the environment as well"

@@ -29,6 +29,7 @@ from cronhop.store.connection import put, retention_s, shards, table, update
 from cronhop.store.page import NEWEST, Page, Window, cut
 
 DAYS_A_PAGE = 7  # that a list over all tasks looks at for one page
+OPEN_AT_MOST_S = 400 * 86400  # a run is open: twenty attempts of a week, and more
 _TICK = timedelta(milliseconds=1)  # the precision of an id
 
 
@@ -74,7 +75,8 @@ class RunRow(Model):
 
     Of such a run the ids of its servers and how far it has come are items of their
     own, `<run id>#<fleet>#<page>` and `<run id>#progress`; so are targets that
-    somebody gave it, `<run id>#wanted`: see fleets.py.
+    somebody gave it, `<run id>#wanted`: see fleets.py, and values of parameters,
+    `<run id>#parameters`: see values.py.
     `open_shard` and `check_at` are there while the run is not terminal, and until
     the alarm of its end has been raised, `ttl` once it is terminal, `created_by`
     only on runs made by hand: the schedule's own would all have one index key.
@@ -99,7 +101,9 @@ class RunRow(Model):
     target_count = NumberAttribute(null=True)
     retry_of = UnicodeAttribute(null=True)
     has_own_targets = BooleanAttribute(null=True)
+    has_parameters = BooleanAttribute(null=True)
     wanted = PlainAttribute(null=True)
+    parameters = PlainAttribute(null=True)
     fleet = UnicodeAttribute(null=True)
     created_at = InstantAttribute(null=True)
     started_at = InstantAttribute(null=True)
@@ -161,6 +165,7 @@ def _new_row(run: Run) -> RunRow:
         task_version=run.task_version,
         retry_of=run.retry_of,
         has_own_targets=run.has_own_targets or None,
+        has_parameters=run.has_parameters or None,
         created_at=run.created_at,
         finished_at=run.finished_at,
         missed_to=run.missed_to,
@@ -279,6 +284,11 @@ def ask_cancel(run_id: str, *, by: str, now: datetime) -> bool:
         condition=(RunRow.state == State.RUNNING.value)
         & RunRow.cancel_by.does_not_exist(),
     )
+
+
+def item_ttl(now: datetime) -> int:
+    """Return when an item beside a run's row may go: surely not before the row does."""
+    return int(now.timestamp()) + OPEN_AT_MOST_S + retention_s()
 
 
 def _end(
@@ -416,6 +426,7 @@ def run_of(row: RunRow) -> Run:
         fleet=row.fleet,
         retry_of=row.retry_of,
         has_own_targets=bool(row.has_own_targets),
+        has_parameters=bool(row.has_parameters),
         started_at=row.started_at,
         finished_at=row.finished_at,
         missed_to=row.missed_to,

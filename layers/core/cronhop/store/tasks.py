@@ -1,8 +1,9 @@
-"""The tables of tasks, of their versions, and of the servers they name."""
+"""The tables of tasks, of their versions, and of what they name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -26,7 +27,7 @@ from pynamodb.transactions import TransactWrite
 
 from cronhop.domain.hold import Hold
 from cronhop.domain.ids import shard_of
-from cronhop.domain.task import Task, TaskDefinition
+from cronhop.domain.task import Origin, Task, TaskDefinition
 from cronhop.errors import Conflict
 from cronhop.store.attributes import (
     LISTED,
@@ -111,6 +112,7 @@ class TaskRow(Model):
     updated_at = InstantAttribute(null=True)
     holder = UnicodeAttribute(null=True)  # of a name item: whose name it is
     dates = PlainAttribute(null=True)  # of a calendar
+    template = PlainAttribute(null=True)  # that the task was made of
     by_next_run = _NextRun()
     listing = _Listing()
     by_creator = _ByCreator()
@@ -133,7 +135,7 @@ class TaskVersionRow(Model):
 
 @table("task_targets")
 class TaskTargetRow(Model):
-    """That a task names a server."""
+    """That a task names a server, or was made of a template: `template#<id>`."""
 
     class Meta:
         table_name = ""
@@ -165,6 +167,11 @@ def add_all(tasks: Sequence[Task]) -> None:
         if not codes & {"ConditionalCheckFailed", "TransactionConflict"}:
             raise
         raise Conflict("a task of one of these names was made meanwhile") from exc
+
+
+def template_key(template_id: str) -> str:
+    """Return under which key a template is, and what was made of it."""
+    return f"template#{template_id}"
 
 
 def fit(targets: int) -> int:
@@ -215,8 +222,8 @@ def replace(old: Task, new: Task, *, by: str) -> None:
             write.delete(TaskRow(task_id=name_key(old.definition.name)))
             _take_name(write, new)
         _save_version(write, new, by=by)
-        before = set(old.definition.targets.server_ids)
-        after = set(definition.targets.server_ids)
+        before = set(old.definition.server_ids)
+        after = set(definition.server_ids)
         for server_id in sorted(before - after):
             write.delete(TaskTargetRow(server_id=server_id, task_id=new.task_id))
         for server_id in sorted(after - before):
@@ -244,8 +251,8 @@ def remove(task: Task, *, now: datetime) -> None:
             condition=TaskRow.version == task.version,
         )
         write.delete(TaskRow(task_id=name_key(name)))
-        for server_id in task.definition.targets.server_ids:
-            write.delete(TaskTargetRow(server_id=server_id, task_id=task.task_id))
+        for row in _named(task):
+            write.delete(row)
     _keep_versions(task.task_id, until=_ttl(now))
 
 
@@ -274,8 +281,8 @@ def restore(old: Task, new: Task, *, by: str) -> None:
         )
         _take_name(write, new)
         _save_version(write, new, by=by)
-        for server_id in new.definition.targets.server_ids:
-            write.save(TaskTargetRow(server_id=server_id, task_id=new.task_id))
+        for row in _named(new):
+            write.save(row)
 
 
 def _keep_versions(task_id: str, *, until: int | None) -> None:
@@ -334,6 +341,17 @@ def listing(
     )
 
 
+def made_of(template_id: str, *, limit: int, after: str | None) -> Page[Task]:
+    """Return the tasks made of a template, oldest first, those after the id `after`."""
+    found = TaskTargetRow.query(
+        template_key(template_id),
+        TaskTargetRow.task_id > after if after else None,
+        consistent_read=True,
+        limit=limit + 1,
+    )
+    return _page((row.task_id for row in found), limit)
+
+
 def of_creator(
     created_by: str, *, limit: int, after: str | None, window: Window = OLDEST
 ) -> Page[Task]:
@@ -346,11 +364,11 @@ def _page(ids: Iterable[str], limit: int, deleted: bool = False) -> Page[Task]:
     keys, last = cut(ids, limit)
     rows = {row.task_id: row for row in TaskRow.batch_get(keys, consistent_read=True)}
     found = [rows[one] for one in keys if one in rows]
-    # Calendars have a maker too; a deleted task may still be in an index.
+    # Calendars and templates have a maker too; a deleted task may still be in an index.
     items = [
         _task(row)
         for row in found
-        if row.definition and (row.deleted_at is not None) == deleted
+        if "#" not in row.task_id and (row.deleted_at is not None) == deleted
     ]
     return Page(items=items, last=last)
 
@@ -507,13 +525,22 @@ def _save_new(write: TransactWrite, task: Task) -> None:
             created_by=task.created_by,
             created_at=task.created_at,
             updated_at=task.updated_at,
+            template=asdict(task.template) if task.template else None,
         ),
         condition=TaskRow.task_id.does_not_exist(),
     )
     _take_name(write, task)
     _save_version(write, task, by=task.created_by)
-    for server_id in definition.targets.server_ids:
-        write.save(TaskTargetRow(server_id=server_id, task_id=task.task_id))
+    for row in _named(task):
+        write.save(row)
+
+
+def _named(task: Task) -> list[TaskTargetRow]:
+    """Return the rows that say what the task names, and what it was made of."""
+    keys = list(task.definition.server_ids)
+    if task.template:
+        keys.append(template_key(task.template.template_id))
+    return [TaskTargetRow(server_id=key, task_id=task.task_id) for key in keys]
 
 
 def _take_name(write: TransactWrite, task: Task) -> None:
@@ -557,5 +584,6 @@ def _task(row: TaskRow) -> Task:
         pause=row.pause,
         last_target=row.last_target,
         waiting=tuple(sorted(row.waiting or ())),
+        template=Origin(**row.template) if row.template else None,
         deleted_at=row.deleted_at,
     )
