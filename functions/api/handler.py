@@ -17,7 +17,9 @@ from cronhop.domain.access import Caller, grants_of
 from cronhop.errors import (
     Conflict,
     Forbidden,
+    InProgress,
     Invalid,
+    KeyReused,
     NotFound,
     OutputUnavailable,
     PreconditionFailed,
@@ -31,6 +33,7 @@ from . import (
     calendars,
     credentials,
     crontab,
+    idempotency,
     ledger,
     me,
     notifications,
@@ -47,13 +50,15 @@ from .request import only_known_query
 from .views import answer
 from .wiring import services
 
+RETRY_AFTER_S = 2  # most requests are over by then
+
 OPEN_PATHS = frozenset({"/v1/health"})
 
 # What an id token of OpenID Connect may hold and an access token does not.
 ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
 
 app = APIGatewayHttpResolver(enable_validation=True)
-app.use([only_known_query, rights.check, ledger.keep])
+app.use([only_known_query, rights.check, idempotency.once, ledger.keep])
 for module in (
     credentials,
     servers,
@@ -179,6 +184,18 @@ def _on_conflict(exc: Conflict) -> Response[str]:
 @app.exception_handler(PreconditionFailed)
 def _on_precondition_failed(exc: PreconditionFailed) -> Response[str]:
     return problem(HTTPStatus.PRECONDITION_FAILED, str(exc))
+
+
+@app.exception_handler(InProgress)
+def _on_in_progress(exc: InProgress) -> Response[str]:
+    refused = problem(HTTPStatus.CONFLICT, str(exc))
+    refused.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return refused
+
+
+@app.exception_handler(KeyReused)
+def _on_key_reused(exc: KeyReused) -> Response[str]:
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(exc))
 
 
 @app.exception_handler(OutputUnavailable)

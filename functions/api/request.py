@@ -80,6 +80,15 @@ def scope(router: Router) -> Scope:
     return where
 
 
+def made_id(router: Router) -> str | None:
+    """Return the id for what the request makes, None if any new one will do.
+
+    It is the same if the request is repeated, for its first attempt may have died.
+    """
+    reserved: str | None = router.context.get("made_id")
+    return reserved
+
+
 def version(if_match: str | None) -> int | None:
     """Return the version that If-Match asks for, None if any will do.
 

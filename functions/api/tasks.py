@@ -30,6 +30,7 @@ from .request import (
     after,
     caller,
     listed,
+    made_id,
     scope,
     version,
     window,
@@ -48,6 +49,7 @@ def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
         by=caller(router).name,
         now=now(),
         scope=scope(router),
+        task_id=made_id(router),
     )
     return answer(_view(task), HTTPStatus.CREATED, version=task.version)
 
@@ -65,6 +67,7 @@ def make(
         by=caller(router).name,
         now=now(),
         scope=scope(router),
+        task_id=made_id(router),
     )
     return answer(_view(task), HTTPStatus.CREATED, version=task.version)
 
@@ -150,6 +153,7 @@ def run(task_id: str, body: Annotated[RunBody | None, Body()] = None) -> Respons
         targets=targets,
         parameters=body.parameters if body else None,
         scope=scope(router),
+        run_id=made_id(router),
     )
     return answer(run_view(started), HTTPStatus.ACCEPTED)
 
@@ -164,6 +168,7 @@ def backfill(task_id: str, body: Annotated[BackfillBody, Body()]) -> Response[st
         now=now(),
         dry_run=body.dry_run,
         again=body.again,
+        made_id=made_id(router),
     )
     status = HTTPStatus.OK if body.dry_run else HTTPStatus.ACCEPTED
     slots = [

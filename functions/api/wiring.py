@@ -18,6 +18,7 @@ from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.freeze import Freeze
 from cronhop.services.preview import Preview
+from cronhop.services.requests import Requests
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
@@ -47,6 +48,7 @@ class Services:
     audit: Audit
     channels: Channels
     rules: Rules
+    requests: Requests
 
 
 @cache
@@ -90,6 +92,7 @@ def services() -> Services:
             refused_networks=settings.refused_networks,
         ),
         rules=Rules(),
+        requests=Requests(),
     )
 
 

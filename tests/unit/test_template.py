@@ -55,6 +55,7 @@ SCHEMA: dict[str, tuple[list[str], dict[str, tuple[list[str], list[str] | None]]
     ),
     "credentials": (["name S"], {"listing": (["listed S", "name S"], None)}),
     "notifications": (["kind S", "name S"], {}),
+    "requests": (["request S"], {}),
     "audit": (
         ["entity S", "at_ulid S"],
         {

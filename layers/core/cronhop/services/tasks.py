@@ -53,13 +53,17 @@ class Tasks:
         now: datetime,
         scope: Scope = EVERYWHERE,
         template: Origin | None = None,
+        task_id: str | None = None,
     ) -> Task:
         """Put a task on record, and send it if it is due within the look-ahead.
 
+        Once, if its id is given, and sent by the tick if the first attempt died.
         Raises Invalid, Conflict if its name is taken, Forbidden.
         """
+        if task_id and (made := store.get(task_id)):
+            return made
         kept = self.checked(definition, scope)
-        task = _new(kept, by=by, now=now, template=template)
+        task = _new(kept, by=by, now=now, template=template, task_id=task_id)
         store.add(task)
         self.dispatcher.send_task(task, now)
         return task
@@ -270,13 +274,17 @@ class Tasks:
         targets: Targets | None = None,
         parameters: Mapping[str, Any] | None = None,
         scope: Scope = EVERYWHERE,
+        run_id: str | None = None,
     ) -> Run:
         """Run the task now, beside its schedule. Raises NotFound, Invalid.
 
         On other servers than the task's, if `targets` says so, with other values of
         its parameters, if `parameters` does. The run is on record when this returns;
-        if the queue cannot be reached, the tick sends it.
+        if the queue cannot be reached, the tick sends it. With a `run_id` it is made
+        once, however often this is repeated.
         """
+        if run_id and (made := runs.get(run_id)):
+            return made
         task = self.get(task_id)
         given = accepted(task.definition, parameters or {}, scope)
         task.definition.filled(given).check_complete()
@@ -289,6 +297,7 @@ class Tasks:
             Trigger.MANUAL,
             by=by,
             now=now,
+            run_id=run_id,
             has_own_targets=targets is not None,
             has_parameters=bool(given),
         )
@@ -356,10 +365,11 @@ def _new(
     by: str,
     now: datetime,
     template: Origin | None = None,
+    task_id: str | None = None,
 ) -> Task:
     """Return the task that this definition makes now. Raises Invalid."""
     task = Task(
-        task_id=new_id(now),
+        task_id=task_id or new_id(now),
         definition=definition,
         version=1,
         schedule_version=1,
