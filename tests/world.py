@@ -3,12 +3,16 @@
 import itertools
 import json
 import os
+import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import boto3
+import pytest
 from botocore.exceptions import ConnectionClosedError
+from moto import mock_aws
 from moto.sqs.models import sqs_backends
 
 from cronhop.aws.files import Files
@@ -42,7 +46,7 @@ from cronhop.services.tasks import Tasks
 from cronhop.services.visit import Invocation
 from cronhop.settings import Settings
 from cronhop.ssh.connections import Connections
-from cronhop.store import connection, executions, runs
+from cronhop.store import batch, connection, executions, runs
 from tests.sshd import LOOPBACK
 from tests.template import tables
 
@@ -365,3 +369,20 @@ def _sent(message):
 SOME_HOST_KEY = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 )
+
+
+@contextmanager
+def on_moto():
+    """Make a world on moto, for as long as it is wanted."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        patch.delenv("AWS_PROFILE", raising=False)
+        # moto reads no parameters of a statement; e2e/test_batches.py has batches.
+        patch.setattr(batch, "WORTH", sys.maxsize)
+        environ = dict(os.environ)
+        made = World(environ)
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        yield made

@@ -19,6 +19,7 @@ from cronhop.domain.ids import new_id
 from cronhop.errors import CronhopError
 from cronhop.observe import log
 
+from .request import path_names
 from .rights import ROUTES
 from .views import (
     calendar_view,
@@ -107,7 +108,7 @@ def keep(
     if route not in CHANGES:
         return next_middleware(app)
     template, find = CHANGES[route]
-    names = request.path_parameters
+    names = path_names(request)
     before = find(*names.values()) if find else None
     try:
         response = next_middleware(app)

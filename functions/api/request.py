@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
+from aws_lambda_powertools.event_handler import Request
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 
@@ -16,6 +18,7 @@ from cronhop.errors import Invalid, PreconditionFailed
 from cronhop.store.page import Page
 
 VERSION_DIGITS = 19
+_IN_PATH = re.compile(r"{(\w+)}")
 MAX_LIST_BYTES = 2 * 1024 * 1024  # as JSON, which the answer escapes once more
 
 Limit = Annotated[int, Query(ge=1, le=100)]
@@ -33,6 +36,12 @@ def scope(router: Router) -> Scope:
     """Return in which environments who asks may do what the route does."""
     where: Scope = router.context["scope"]
     return where
+
+
+def path_names(request: Request) -> dict[str, str]:
+    """Return what the path names, by parameter, without query and body."""
+    names = _IN_PATH.findall(request.route)
+    return {name: request.path_parameters[name] for name in names}
 
 
 def version(if_match: str | None) -> int | None:
