@@ -780,3 +780,20 @@ def test_a_credential_is_for_its_environment(api, fleets, kept):
 
     assert answer.status == 400
     assert answer.body["errors"][0]["field"] == "spec.secrets.PW"
+
+
+def test_what_forbids_a_removal_names_no_others(api, fleets, kept):
+    """A server that others use stays; who they are is not told."""
+    own, path = fleets["own"], f"/v1/servers/{fleets['own'].server}"
+
+    named = ask(api, "admin-of-own", "DELETE", path)
+    ask(api, "admin-of-own", "DELETE", f"/v1/tasks/{own.task}")
+    hidden = ask(api, "admin-of-own", "DELETE", path)
+    ask(api, "admin", "DELETE", f"/v1/tasks/{fleets['nowhere'].task}")
+    jumped = ask(api, "admin-of-own", "DELETE", path)
+
+    name = f"zq-{OWN} server"
+    assert [one.status for one in (named, hidden, jumped)] == [409] * 3
+    assert named.body["detail"] == f"server {name} is named by task {own.task}"
+    assert hidden.body["detail"] == f"server {name} is named by a task"
+    assert jumped.body["detail"] == f"server {name} is the jump host of others"
