@@ -248,6 +248,19 @@ def test_a_refusal_is_on_record(api):
     assert record["after"] == {"refused": answer.body["detail"]}
 
 
+def test_a_request_that_says_little_is_on_record(api, world):
+    """One without user agent, address and id of its own."""
+    context = {"authorizer": {"jwt": {"claims": CLAIMS}}, "http": {"method": "DELETE"}}
+    event = {"version": "2.0", "rawPath": "/v1/freeze", "headers": {}}
+    context["http"]["path"], context["stage"] = "/v1/freeze", "$default"
+
+    answer = handler.handler({**event, "requestContext": context}, None)
+
+    assert answer["statusCode"] == 204
+    (record,) = audited(api, "entity=stack#freeze")
+    assert (record["user_agent"], record["source_address"]) == ("", "")
+
+
 def test_a_token_that_is_none_for_this_is_on_record(api):
     """One that the authorizer let pass."""
     claims = {**CLAIMS, "username": "eve", "token_use": "id"}

@@ -103,6 +103,7 @@ class Tasks:
         PreconditionFailed if `version` is given and not the present one.
         """
         old = self.get(task_id, version=version)
+        scope.require(old.definition.environment)
         self._check_within(definition, scope)
         self._check_bucket(definition)
         _check_moves(old.definition, definition)
