@@ -10,10 +10,11 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from cronhop.domain.audit import MAX_NAME, AuditRecord
+from cronhop.domain.instant import instant
 
 from .request import Limit, Token, after, listed
 from .schedule_body import instant_of
-from .views import answer, instant
+from .views import answer
 from .wiring import now, services
 
 router = Router()

@@ -32,6 +32,7 @@ from . import (
     crontab,
     ledger,
     me,
+    notifications,
     rights,
     runs,
     schedule,
@@ -76,6 +77,7 @@ for module in (
     calendars,
     schedule,
     crontab,
+    notifications,
     audit,
     me,
 ):

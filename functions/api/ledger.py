@@ -23,8 +23,10 @@ from .request import path_names
 from .rights import ROUTES
 from .views import (
     calendar_view,
+    channel_view,
     credential_view,
     hold_view,
+    rule_view,
     run_view,
     server_view,
     task_view,
@@ -35,8 +37,11 @@ View = Mapping[str, Any] | None
 ERROR: Final = 500
 REFUSED: Final = 400
 
+
 # Not of the thing itself, or changed by nobody who asked.
-_ASIDE: Final = frozenset({"next_run", "last_run", "pending_check", "last_check"})
+_ASIDE: Final = frozenset(
+    {"next_run", "last_run", "pending_check", "last_check", "last_delivery"}
+)
 
 
 def _credential(name: str) -> View:
@@ -53,6 +58,14 @@ def _task(task_id: str) -> View:
 
 def _calendar(name: str) -> View:
     return calendar_view(services().calendars.get(name))
+
+
+def _channel(name: str) -> View:
+    return channel_view(services().channels.get(name))
+
+
+def _rule(name: str) -> View:
+    return rule_view(services().rules.get(name))
 
 
 def _freeze() -> View:
@@ -87,6 +100,13 @@ CHANGES: Final[Mapping[str, tuple[str, Callable[..., View] | None]]] = {
     "POST /v1/calendars": ("calendar#{name}", None),
     "PUT /v1/calendars/{name}": ("calendar#{name}", _calendar),
     "DELETE /v1/calendars/{name}": ("calendar#{name}", _calendar),
+    "POST /v1/channels": ("channel#{name}", None),
+    "PUT /v1/channels/{name}": ("channel#{name}", _channel),
+    "DELETE /v1/channels/{name}": ("channel#{name}", _channel),
+    "POST /v1/channels/{name}/test": ("channel#{name}", None),
+    "POST /v1/rules": ("rule#{name}", None),
+    "PUT /v1/rules/{name}": ("rule#{name}", _rule),
+    "DELETE /v1/rules/{name}": ("rule#{name}", _rule),
     "PUT /v1/freeze": ("stack#freeze", _freeze),
     "DELETE /v1/freeze": ("stack#freeze", _freeze),
     "POST /v1/runs/{run_id}/cancel": ("run#{run_id}", _run),

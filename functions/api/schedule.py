@@ -9,11 +9,12 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
+from cronhop.domain.instant import instant
 from cronhop.services.preview import Slot
 
 from .request import scope
 from .schedule_body import PreviewBody, instant_of
-from .views import answer, instant
+from .views import answer
 from .wiring import now, services
 
 router = Router()

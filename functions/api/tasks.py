@@ -11,6 +11,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from cronhop.domain.access import Action
+from cronhop.domain.instant import instant
 from cronhop.domain.task import Task, TaskDefinition
 from cronhop.errors import Invalid
 from cronhop.services.tasks import following, last_run
@@ -18,7 +19,7 @@ from cronhop.services.tasks import following, last_run
 from .bodies import RunBody, task_definition
 from .request import IfMatch, Limit, Token, after, caller, listed, scope, version
 from .schedule_body import BackfillBody, HoldBody, instant_of
-from .views import answer, empty, instant, run_view, task_view, why_view
+from .views import answer, empty, run_view, task_view, why_view
 from .wiring import now, services
 
 router = Router()

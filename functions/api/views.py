@@ -16,6 +16,8 @@ from aws_lambda_powertools.event_handler import Response, content_types
 from cronhop.domain.calendar import Calendar
 from cronhop.domain.credential import Credential
 from cronhop.domain.hold import Hold
+from cronhop.domain.instant import instant
+from cronhop.domain.notification import Channel, ChannelKind, Rule
 from cronhop.domain.run import Attempt, Execution, Run, State, StreamRecord
 from cronhop.domain.server import Server
 from cronhop.domain.task import Task
@@ -44,14 +46,6 @@ def answer(
 def empty() -> Response[str]:
     """Return an answer without a body."""
     return Response(status_code=HTTPStatus.NO_CONTENT.value, body="")
-
-
-def instant(moment: datetime | None) -> str | None:
-    """Return an RFC 3339 UTC time, with milliseconds where there are any."""
-    if moment is None:
-        return None
-    precision = "milliseconds" if moment.microsecond else "seconds"
-    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def credential_view(credential: Credential) -> dict[str, Any]:
@@ -160,6 +154,45 @@ def why_view(asked: Answer) -> dict[str, Any]:
         "run_id": asked.run.run_id if asked.run else None,
         "slot_before": instant(asked.before),
         "slot_after": instant(asked.after),
+    }
+
+
+def channel_view(channel: Channel) -> dict[str, Any]:
+    """Return a channel, and what became of the last thing sent over it."""
+    is_topic = channel.kind is ChannelKind.SNS
+    last = channel.last_delivery
+    return {
+        "name": channel.name,
+        "kind": channel.kind.value,
+        "url": None if is_topic else channel.target,
+        "topic_arn": channel.target if is_topic else None,
+        "credential": channel.credential,
+        "last_delivery": {"at": instant(last.at), "ok": last.ok, "reason": last.reason}
+        if last
+        else None,
+        **_made(channel),
+    }
+
+
+def rule_view(rule: Rule) -> dict[str, Any]:
+    """Return a rule."""
+    return {
+        "name": rule.name,
+        "on": [one.value for one in rule.on],
+        "channels": list(rule.channels),
+        "task_id": rule.task_id,
+        "environment": rule.environment,
+        "late_s": rule.late_s,
+        **_made(rule),
+    }
+
+
+def _made(thing: Channel | Rule) -> dict[str, Any]:
+    return {
+        "version": thing.version,
+        "created_by": thing.created_by,
+        "created_at": instant(thing.created_at),
+        "updated_at": instant(thing.updated_at),
     }
 
 

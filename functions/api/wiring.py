@@ -13,6 +13,7 @@ from cronhop.aws.session import Session
 from cronhop.services.audit import Audit
 from cronhop.services.backfill import Backfill
 from cronhop.services.calendars import Calendars
+from cronhop.services.channels import Channels, Rules
 from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.freeze import Freeze
@@ -42,6 +43,8 @@ class Services:
     upcoming: Upcoming
     backfill: Backfill
     audit: Audit
+    channels: Channels
+    rules: Rules
 
 
 @cache
@@ -76,6 +79,13 @@ def services() -> Services:
         upcoming=Upcoming(shards=settings.shards),
         backfill=Backfill(dispatcher=dispatcher),
         audit=Audit(days=settings.audit_days),
+        channels=Channels(
+            queue=Queue(session.client("sqs"), settings.notice_queue_url),
+            topics=settings.topics,
+            allowed_networks=settings.allowed_networks,
+            refused_networks=settings.refused_networks,
+        ),
+        rules=Rules(),
     )
 
 

@@ -1,20 +1,11 @@
-"""What integration tests share: moto, and one real sshd."""
+"""What integration tests share: moto."""
 
 import botocore.loaders
 import botocore.session
 import pytest
 
 from cronhop.services import commands
-from tests.sshd import Sshd
 from tests.world import on_moto
-
-
-@pytest.fixture(scope="session")
-def sshd():
-    """A real sshd, for the whole session."""
-    server = Sshd()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -48,6 +48,8 @@ class Fleet:
     run: str = "01J00000000000000000000002"  # has ended
     open_run: str = "01J00000000000000000000003"
     calendar: str = "absent"
+    channel: str = "absent"
+    rule: str = "absent"
 
     @property
     def marks(self):
@@ -77,6 +79,8 @@ def _execution(fleet):
 
 
 WINDOW = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-03T00:00:00Z"}
+CHANNEL = {"kind": "webhook", "url": "https://hooks.example.org/x"}
+RULE = {"on": ["failure"], "channels": ["hook"]}
 PREVIEW = {"schedule": {"cron": "@daily"}}
 
 # What is asked, about a fleet: (needed role, path and query, body). The third word
@@ -238,6 +242,53 @@ ROUTES = {
         "named",
         lambda f: (f"/v1/calendars/{f.calendar}", None),
     ),
+    "GET /v1/channels": ("operator", "whole", lambda f: ("/v1/channels", None)),
+    "POST /v1/channels": (
+        "admin",
+        "whole",
+        lambda f: ("/v1/channels", {"name": "made", **CHANNEL}),
+    ),
+    "GET /v1/channels/{name}": (
+        "operator",
+        "named",
+        lambda f: (f"/v1/channels/{f.channel}", None),
+    ),
+    "PUT /v1/channels/{name}": (
+        "admin",
+        "named",
+        lambda f: (f"/v1/channels/{f.channel}", CHANNEL),
+    ),
+    "DELETE /v1/channels/{name}": (
+        "admin",
+        "named",
+        lambda f: (f"/v1/channels/{f.channel}", None),
+    ),
+    "POST /v1/channels/{name}/test": (
+        "admin",
+        "named",
+        lambda f: (f"/v1/channels/{f.channel}/test", {}),
+    ),
+    "GET /v1/rules": ("operator", "whole", lambda f: ("/v1/rules", None)),
+    "POST /v1/rules": (
+        "admin",
+        "whole",
+        lambda f: ("/v1/rules", {"name": "made", **RULE}),
+    ),
+    "GET /v1/rules/{name}": (
+        "operator",
+        "named",
+        lambda f: (f"/v1/rules/{f.rule}", None),
+    ),
+    "PUT /v1/rules/{name}": (
+        "admin",
+        "named",
+        lambda f: (f"/v1/rules/{f.rule}", RULE),
+    ),
+    "DELETE /v1/rules/{name}": (
+        "admin",
+        "named",
+        lambda f: (f"/v1/rules/{f.rule}", None),
+    ),
     "GET /v1/freeze": ("viewer", "whole", lambda f: ("/v1/freeze", None)),
     "PUT /v1/freeze": ("admin", "whole", lambda f: ("/v1/freeze", {"reason": "x"})),
     "DELETE /v1/freeze": ("admin", "whole", lambda f: ("/v1/freeze", None)),
@@ -287,6 +338,8 @@ STACK_WIDE = {
     route
     for route in ROUTES
     if "/credentials" in route
+    or "/channels" in route
+    or "/rules" in route
     or "/audit" in route
     or ("/calendars" in route and not route.startswith("GET"))
     or ("/freeze" in route and not route.startswith("GET"))
@@ -332,6 +385,8 @@ def fleets(api, shared_world):
     """Three fleets and none; the own servers are known to the other fleets too."""
     found = {"absent": Fleet(environment=OWN)}
     _made(api("POST", "/v1/calendars", {"name": "holidays", "dates": []}))
+    _made(api("POST", "/v1/channels", {"name": "hook", **CHANNEL}))
+    _made(api("POST", "/v1/rules", {"name": "nights", **RULE}))
     for noun, environment in (("own", OWN), ("foreign", FOREIGN), ("nowhere", NOWHERE)):
         found[noun] = _fleet(api, shared_world, environment)
     own, nowhere = found["own"], found["nowhere"]
@@ -353,6 +408,8 @@ def _fleet(api, world, environment):
         credential=f"{name}-key",
         password=f"{name}-db",
         calendar="holidays",
+        channel="hook",
+        rule="nights",
     )
     body = _server(fleet, name=f"{name} server", host=f"{name}.example.org")
     server_id = _made(api("POST", "/v1/servers", body))["server_id"]
@@ -375,6 +432,8 @@ def _fleet(api, world, environment):
         run=run_id,
         open_run=open_run,
         calendar="holidays",
+        channel="hook",
+        rule="nights",
     )
 
 
@@ -408,8 +467,8 @@ class Keeper:
     def __init__(self):
         self._tables = dynamodb_backends[ACCOUNT][REGION].tables
         self._secrets = secretsmanager_backends[ACCOUNT][REGION].secrets
-        self._queue = sqs_backends[ACCOUNT][REGION].queues["test-queue"]
-        self._queue._messages.clear()
+        self._queues = sqs_backends[ACCOUNT][REGION].queues.values()
+        self._empty()
         self._rows = {
             name: copy.deepcopy(table.items) for name, table in self._tables.items()
         }
@@ -423,7 +482,8 @@ class Keeper:
             for name, table in self._tables.items()
             if name != f"{PREFIX}audit"
         }
-        return rows, sorted(self._secrets), len(self._queue._messages)
+        sent = sum(len(queue._messages) for queue in self._queues)
+        return rows, sorted(self._secrets), sent
 
     def audited(self):
         """Return the entities of the audit."""
@@ -434,7 +494,11 @@ class Keeper:
             table.items = copy.deepcopy(self._rows[name])
         self._secrets.clear()
         self._secrets.update(copy.deepcopy(self._values))
-        self._queue._messages.clear()
+        self._empty()
+
+    def _empty(self):
+        for queue in self._queues:
+            queue._messages.clear()
 
 
 def _plain(items):

@@ -85,7 +85,15 @@ CALLS: dict[str, dict[str, dict[str, str]]] = {
         },
         "AuditTable/index/by_actor": {"dynamodb:Query": "cronhop.store.audit.of_actor"},
         "AuditTable/index/by_day": {"dynamodb:Query": "cronhop.store.audit.recent"},
+        "NotificationsTable": {
+            "dynamodb:DeleteItem": "cronhop.store.notifications.remove",
+            "dynamodb:GetItem": "cronhop.store.notifications.channel",
+            "dynamodb:PutItem": "cronhop.store.notifications.add",
+            "dynamodb:Query": "cronhop.store.notifications.rules",
+            "dynamodb:UpdateItem": "cronhop.store.notifications.change",
+        },
         "Queue": {"sqs:SendMessage*": SEND},
+        "NoticeQueue": {"sqs:SendMessage*": SEND},
         "KeepSecrets": {
             "secretsmanager:CreateSecret": "cronhop.aws.secrets.Secrets.add",
             "secretsmanager:DeleteSecret": "cronhop.aws.secrets.Secrets.remove",
@@ -118,6 +126,39 @@ CALLS: dict[str, dict[str, dict[str, str]]] = {
         "Queue": {"sqs:SendMessage*": SEND},
         "DeadLetterQueue": _RECEIVING,
         "Spread": {"lambda:InvokeFunction": "cronhop.aws.function.Function.call"},
+        "Runtime": _RUNTIME,
+    },
+    "EventsRole": {
+        "TasksTable": {"dynamodb:BatchGetItem": "cronhop.store.tasks.get_many"},
+        "RunsTable": {"dynamodb:BatchGetItem": "cronhop.store.runs.get_many"},
+        "RunsTable/index/by_task": {"dynamodb:Query": "cronhop.store.runs.of_task"},
+        "NotificationsTable": {"dynamodb:Query": "cronhop.store.notifications.rules"},
+        "Bus": {"events:PutEvents": "cronhop.aws.bus.Bus.put"},
+        "NoticeQueue": {"sqs:SendMessage*": SEND},
+        "EventsDeadLetterQueue": {"sqs:SendMessage": LAMBDA},
+        "ListStreams": {"dynamodb:ListStreams": LAMBDA},
+        "Streams": {
+            "dynamodb:DescribeStream": LAMBDA,
+            "dynamodb:GetRecords": LAMBDA,
+            "dynamodb:GetShardIterator": LAMBDA,
+        },
+        "Runtime": _RUNTIME,
+    },
+    "NotifierRole": {
+        "TasksTable": {"dynamodb:GetItem": "cronhop.store.tasks.get"},
+        "TaskVersionsTable": {"dynamodb:GetItem": "cronhop.store.tasks.get_version"},
+        "RunsTable": {"dynamodb:GetItem": "cronhop.store.runs.get"},
+        "ServersTable": {"dynamodb:GetItem": "cronhop.store.servers.get"},
+        "CredentialsTable": {"dynamodb:GetItem": "cronhop.store.credentials.get"},
+        "NotificationsTable": {
+            "dynamodb:GetItem": "cronhop.store.notifications.channel",
+            "dynamodb:UpdateItem": "cronhop.store.notifications.claim",
+        },
+        "NoticeQueue": _RECEIVING,
+        "ReadSecrets": {
+            "secretsmanager:GetSecretValue": "cronhop.aws.secrets.Secrets.get"
+        },
+        "Topics": {"sns:Publish": "cronhop.aws.topic.Topic.publish"},
         "Runtime": _RUNTIME,
     },
     "ExecutorRole": {

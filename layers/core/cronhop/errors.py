@@ -10,6 +10,7 @@ CronhopError
 ├── SecretUnavailable    Secrets Manager does not give a value just now
 ├── OutputUnavailable    the bucket does not take or give output just now
 ├── QueueUnavailable     the queue does not take messages just now
+├── DeliveryFailed       a channel does not take a notification just now
 ├── ObjectRefused        the transfer bucket lacks an object, or may not be used
 ├── ObjectUnavailable    the transfer bucket does not answer just now
 └── RemoteError          a server could not be used; says why in one word
@@ -84,6 +85,17 @@ class OutputUnavailable(CronhopError):
 
 class QueueUnavailable(CronhopError):
     """The queue does not take messages just now."""
+
+
+class DeliveryFailed(CronhopError):
+    """A channel does not take the notification just now.
+
+    `after_s` is how long it wants to be left alone, if it says so.
+    """
+
+    def __init__(self, message: str, *, after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
 
 
 class ObjectRefused(CronhopError):

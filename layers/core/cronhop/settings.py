@@ -22,6 +22,10 @@ class Settings:
     | queue_url        | CRONHOP_QUEUE_URL        | the executor's queue          |
     | bucket           | CRONHOP_BUCKET           | output beyond the inline size |
     | topic_arn        | CRONHOP_TOPIC_ARN        | where alarms go; "": nowhere  |
+    | notice_queue_url | CRONHOP_NOTICE_QUEUE_URL | the queue of notices          |
+    | topics           | CRONHOP_TOPICS           | what the ARN of a channel's   |
+    |                  |                          | topic begins with             |
+    | bus_name         | CRONHOP_BUS_NAME         | where events go; "": nowhere  |
     | secret_prefix    | CRONHOP_SECRET_PREFIX    | secrets are `<prefix><id>`    |
     | shards           | CRONHOP_SHARDS           | partitions of the time indexes|
     | retention_days   | CRONHOP_RETENTION_DAYS   | how long ended runs are kept  |
@@ -42,6 +46,9 @@ class Settings:
     bucket: str
     secret_prefix: str
     topic_arn: str = ""
+    bus_name: str = ""
+    notice_queue_url: str = ""
+    topics: str = ""
     shards: int = 8
     retention_days: int = 90
     allowed_networks: tuple[str, ...] = ()
@@ -69,6 +76,9 @@ class Settings:
             bucket=_text(env, "CRONHOP_BUCKET"),
             secret_prefix=_text(env, "CRONHOP_SECRET_PREFIX"),
             topic_arn=env.get("CRONHOP_TOPIC_ARN", ""),
+            bus_name=env.get("CRONHOP_BUS_NAME", ""),
+            notice_queue_url=env.get("CRONHOP_NOTICE_QUEUE_URL", ""),
+            topics=env.get("CRONHOP_TOPICS", ""),
             shards=_number(env, "CRONHOP_SHARDS", 8),
             retention_days=_number(env, "CRONHOP_RETENTION_DAYS", 90),
             allowed_networks=_networks(env, "CRONHOP_ALLOWED_NETWORKS"),

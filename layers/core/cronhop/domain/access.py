@@ -41,6 +41,8 @@ class Action(StrEnum):
     CALENDARS_WRITE = "calendars.write"
     FREEZE_READ = "freeze.read"
     FREEZE_WRITE = "freeze.write"
+    NOTIFICATIONS_READ = "notifications.read"
+    NOTIFICATIONS_WRITE = "notifications.write"
     AUDIT_READ = "audit.read"
 
 
@@ -59,6 +61,7 @@ _OPERATOR: Final = _VIEWER | {
     Action.RUNS_START,
     Action.RUNS_CANCEL,
     Action.RUNS_POLL,
+    Action.NOTIFICATIONS_READ,
 }
 GRANTS: Final[Mapping[Role, frozenset[Action]]] = {
     Role.VIEWER: _VIEWER,
@@ -73,6 +76,8 @@ STACK_WIDE: Final = frozenset(
         Action.CREDENTIALS_WRITE,
         Action.CALENDARS_WRITE,
         Action.FREEZE_WRITE,
+        Action.NOTIFICATIONS_READ,
+        Action.NOTIFICATIONS_WRITE,
         Action.AUDIT_READ,
     }
 )

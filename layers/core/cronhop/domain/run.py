@@ -100,6 +100,13 @@ class Run:
             return self.created_at
         return self.slot
 
+    @property
+    def late_s(self) -> float | None:
+        """How long after it was due it began, in seconds; None if it has not."""
+        if self.started_at is None:
+            return None
+        return round((self.started_at - self.due).total_seconds(), 3)
+
 
 class Stream(StrEnum):
     """The output streams of a command."""

@@ -19,7 +19,7 @@ from cronhop.errors import (
     SecretMissing,
 )
 from cronhop.store import credentials as store
-from cronhop.store import servers, tasks
+from cronhop.store import notifications, servers, tasks
 from cronhop.store.page import Page, walk
 
 
@@ -107,7 +107,9 @@ class Credentials:
         credential = self.get(name)
         if version not in {None, credential.version}:
             raise PreconditionFailed("it was changed since you read it")
-        users = itertools.chain(_servers_using(name), _tasks_using(name))
+        users = itertools.chain(
+            _servers_using(name), _tasks_using(name), _channels_using(name)
+        )
         if named := list(itertools.islice(users, 5)):
             raise Conflict(f"credential {name!r} is used by {', '.join(named)}")
         # First the row: from here on nobody can use it.
@@ -176,3 +178,9 @@ def _tasks_using(name: str) -> Iterator[str]:
     for task in walk(tasks.listing):
         if name in task.definition.secrets.values():
             yield f"task {task.definition.name}"
+
+
+def _channels_using(name: str) -> Iterator[str]:
+    for channel in walk(notifications.channels):
+        if channel.credential == name:
+            yield f"channel {channel.name}"

@@ -176,13 +176,13 @@ def get(run_id: str) -> Run | None:
         row = RunRow.get(run_id, consistent_read=True)
     except RunRow.DoesNotExist:
         return None
-    return _run(row)
+    return run_of(row)
 
 
 def get_many(run_ids: Iterable[str]) -> Mapping[str, Run]:
     """Return those of the runs that exist, by id, as of now."""
     rows = RunRow.batch_get(list(run_ids), consistent_read=True)
-    return {row.run_id: _run(row) for row in rows}
+    return {row.run_id: run_of(row) for row in rows}
 
 
 def begin(
@@ -386,7 +386,8 @@ def _ttl(ended: datetime) -> int:
     return int(ended.timestamp()) + retention_s()
 
 
-def _run(row: RunRow) -> Run:
+def run_of(row: RunRow) -> Run:
+    """Return the run that a row is."""
     return Run(
         run_id=row.run_id,
         task_id=row.task_id,
