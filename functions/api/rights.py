@@ -12,6 +12,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from cronhop.domain.access import Action, Caller
 from cronhop.errors import Forbidden, NotFound
 
+from .request import path_names
 from .wiring import services
 
 # What each route does; None: nothing that needs a right. A route that is not in
@@ -140,7 +141,7 @@ def check(
         if not caller.may(action):
             raise Forbidden(_no_right(caller, action))
         app.append_context(scope=caller.scope(action))
-        _check_place(caller, action, request.path_parameters)
+        _check_place(caller, action, path_names(request))
     return next_middleware(app)
 
 

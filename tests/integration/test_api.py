@@ -59,7 +59,12 @@ class Client:
             ),
             "headers": {"content-type": "application/json", **(headers or {})},
             "requestContext": {
-                "http": {"method": method, "path": path},
+                "http": {
+                    "method": method,
+                    "path": path,
+                    "sourceIp": "192.0.2.7",
+                    "userAgent": "tests/1",
+                },
                 "stage": "$default",
                 "requestId": "1",
                 "authorizer": {"jwt": {"claims": claims, "scopes": None}},

@@ -485,6 +485,40 @@ def test_users_are_made_by_an_admin() -> None:
     assert {group["GroupName"] for group in groups} == {"viewer", "operator", "admin"}
 
 
+def test_another_issuer_means_no_pool() -> None:
+    """Users are somewhere else then, and the authorizer asks there."""
+    own = {
+        name
+        for name, resource in RESOURCES.items()
+        if resource["Type"].startswith("AWS::Cognito::")
+    }
+    outputs = {name for name in TEMPLATE["Outputs"] if name.startswith("UserPool")}
+    config = RESOURCES["Authorizer"]["Properties"]["JwtConfiguration"]
+    (audience,), issuer = config["Audience"], config["Issuer"]
+
+    assert {RESOURCES[name].get("Condition") for name in own} == {"HasOwnPool"}
+    assert {TEMPLATE["Outputs"][name]["Condition"] for name in outputs} == {
+        "HasOwnPool"
+    }
+    assert audience["Fn::If"] == [
+        "HasOwnPool",
+        {"Ref": "UserPoolClient"},
+        {"Ref": "OidcAudience"},
+    ]
+    assert issuer["Fn::If"][0] == "HasOwnPool"
+    assert issuer["Fn::If"][2] == {"Ref": "OidcIssuer"}
+    assert TEMPLATE["Parameters"]["OidcIssuer"]["Default"] == ""
+
+
+def test_the_api_knows_whose_tokens_it_takes() -> None:
+    """The issuer, the claim of the groups and the audit's days are its settings."""
+    variables = FUNCTIONS["ApiFunction"]["Environment"]["Variables"]
+
+    assert variables["CRONHOP_OIDC_ISSUER"] == {"Ref": "OidcIssuer"}
+    assert variables["CRONHOP_GROUPS_CLAIM"] == {"Ref": "GroupsClaim"}
+    assert variables["CRONHOP_AUDIT_DAYS"] == {"Ref": "AuditRetentionDays"}
+
+
 def test_the_tick_comes_every_minute() -> None:
     """By a rule that may call the dispatcher, and keeps what it cannot deliver."""
     rule = RESOURCES["Tick"]["Properties"]
