@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Header, Query
+from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
 
 from cronhop.errors import Invalid, PreconditionFailed
 from cronhop.store.page import Page
+
+from .specs import StrictBody
 
 VERSION_DIGITS = 19
 MAX_LIST_BYTES = 2 * 1024 * 1024  # as JSON, which the answer escapes once more
@@ -20,6 +22,13 @@ MAX_LIST_BYTES = 2 * 1024 * 1024  # as JSON, which the answer escapes once more
 Limit = Annotated[int, Query(ge=1, le=100)]
 Token = Annotated[str | None, Query(max_length=1024)]
 IfMatch = Annotated[str | None, Header(alias="If-Match")]
+
+
+class NoBody(StrictBody):
+    """What is sent where nothing can be said: an object without fields."""
+
+
+Nothing = Annotated[NoBody | None, Body()]
 
 
 def caller(router: Router) -> str:

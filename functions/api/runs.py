@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from cronhop.domain.run import Stream
 
-from .request import Limit, Token, after, caller, listed
+from .request import Limit, Nothing, Token, after, caller, listed
 from .views import answer, execution_view, output_view, run_view, whole_run_view
 from .wiring import now, services
 
@@ -44,13 +44,13 @@ def get(run_id: str) -> Response[str]:
 
 
 @router.post("/v1/runs/<run_id>/cancel")
-def cancel(run_id: str) -> Response[str]:
+def cancel(run_id: str, _: Nothing = None) -> Response[str]:
     run = services().runs.cancel(run_id, by=caller(router), now=now())
     return answer(run_view(run), HTTPStatus.ACCEPTED)
 
 
 @router.post("/v1/runs/<run_id>/retry")
-def retry(run_id: str) -> Response[str]:
+def retry(run_id: str, _: Nothing = None) -> Response[str]:
     run = services().runs.retry(run_id, by=caller(router), now=now())
     return answer(run_view(run), HTTPStatus.ACCEPTED)
 
@@ -73,7 +73,7 @@ def execution(run_id: str, server_id: str) -> Response[str]:
 
 
 @router.post("/v1/runs/<run_id>/executions/<server_id>/poll")
-def poll(run_id: str, server_id: str) -> Response[str]:
+def poll(run_id: str, server_id: str, _: Nothing = None) -> Response[str]:
     asked = services().runs.poll(run_id, server_id, now=now())
     return answer({"asked": asked}, HTTPStatus.ACCEPTED)
 

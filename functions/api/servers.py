@@ -10,7 +10,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
 from .bodies import HostKeyBody, ServerBody, merged
-from .request import IfMatch, Limit, Token, after, caller, listed, version
+from .request import IfMatch, Limit, Nothing, Token, after, caller, listed, version
 from .views import answer, empty, server_body, server_view
 from .wiring import now, services
 
@@ -60,7 +60,7 @@ def delete(server_id: str, if_match: IfMatch = None) -> Response[str]:
 
 
 @router.post("/v1/servers/<server_id>/check")
-def check(server_id: str) -> Response[str]:
+def check(server_id: str, _: Nothing = None) -> Response[str]:
     check_id = services().servers.check(server_id, now=now())
     return answer({"check_id": check_id}, HTTPStatus.ACCEPTED)
 

@@ -15,7 +15,7 @@ from cronhop.errors import Invalid
 from cronhop.services.tasks import following, last_run
 
 from .bodies import RunBody, task_definition
-from .request import IfMatch, Limit, Token, after, caller, listed, version
+from .request import IfMatch, Limit, Nothing, Token, after, caller, listed, version
 from .schedule_body import BackfillBody, HoldBody, instant_of
 from .views import answer, empty, instant, run_view, task_view, why_view
 from .wiring import now, services
@@ -108,7 +108,7 @@ def pause(
 
 
 @router.post("/v1/tasks/<task_id>/resume")
-def resume(task_id: str) -> Response[str]:
+def resume(task_id: str, _: Nothing = None) -> Response[str]:
     task = services().tasks.resume(task_id)
     return answer(_view(task), version=task.version)
 
