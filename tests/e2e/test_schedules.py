@@ -223,6 +223,7 @@ def test_runs_that_overlap_and_slots_of_the_past(user: User, tmp_path: Path) -> 
     until(lambda: user.get(f"runs/{second}")["reason"])
     assert first in user.get(f"runs/{second}")["reason"]
     gate.touch()
+    user.post(f"runs/{first}/executions/{user.server_ids[0]}/poll")
     latter = user.run(replaced)
 
     assert user.ended(first)["state"] == user.ended(second)["state"] == "completed"
