@@ -13,6 +13,8 @@ export UV
 export SAM_CLI_TELEMETRY := 0
 
 RUN = $(UV) run --locked --all-extras
+# What shares a stack or a server stays with one worker: see tests/conftest.py.
+PYTEST = $(RUN) pytest --numprocesses=auto --dist=loadgroup --no-loadscope-reorder
 TOOLS = $(CURDIR)/.local/tools
 SAM = $(TOOLS)/sam/bin/sam
 EXPORT = $(UV) export --quiet --frozen --no-dev --no-emit-project --no-header
@@ -57,13 +59,13 @@ floors: $(UV) ## check that imports go downwards only
 	PYTHONPATH=functions:. $(RUN) lint-imports
 
 test: $(UV) ## run all tests
-	$(RUN) pytest
+	$(PYTEST)
 
 test-unit: $(UV) ## run the tests without I/O
-	$(RUN) pytest tests/unit
+	$(PYTEST) tests/unit
 
 test-integration: $(UV) ## run the tests against moto and a real sshd
-	$(RUN) pytest tests/integration
+	$(PYTEST) tests/integration
 
 test-e2e: $(UV) ## run the tests against the deployed stack
 	$(RUN) pytest tests/e2e

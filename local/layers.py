@@ -14,6 +14,8 @@ from local.build import DIRECTORY
 LAYERS = {
     "ApiFunction": ("CoreLayer", "DepsLayer"),
     "DispatcherFunction": ("CoreLayer", "DepsLayer"),
+    "EventsFunction": ("CoreLayer", "DepsLayer"),
+    "NotifierFunction": ("CoreLayer", "DepsLayer"),
     "ExecutorFunction": ("CoreLayer", "DepsLayer", "DepsSshLayer"),
 }
 PROGRAM = """

@@ -50,7 +50,10 @@ def tables(prefix):
     )
     for properties in resources("AWS::DynamoDB::Table").values():
         name = properties["TableName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
-        yield {
+        table = {
             "TableName": prefix + name,
             **{key: properties[key] for key in wanted if key in properties},
         }
+        if stream := properties.get("StreamSpecification"):
+            table["StreamSpecification"] = {"StreamEnabled": True, **stream}
+        yield table

@@ -6,11 +6,14 @@ import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import boto3
 from botocore.exceptions import ConnectionClosedError
+from moto.dynamodb.models import dynamodb_backends
 from moto.sqs.models import sqs_backends
 
+from cronhop.aws.bus import Bus
 from cronhop.aws.files import Files
 from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
@@ -19,6 +22,7 @@ from cronhop.aws.session import Session
 from cronhop.aws.topic import Topic
 from cronhop.domain.credential import Secret
 from cronhop.domain.message import Probe, read
+from cronhop.domain.notification import Notice
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import ServerDefinition, ServerStatus
 from cronhop.domain.targets import Targets
@@ -31,11 +35,15 @@ from cronhop.domain.task import (
 )
 from cronhop.services.alarms import Alarms
 from cronhop.services.calendars import Calendars
+from cronhop.services.changes import Changes
+from cronhop.services.channels import Channels, Rules
 from cronhop.services.check import Checker
 from cronhop.services.credentials import Credentials
+from cronhop.services.deliver import Deliverer
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.execute import Executor
 from cronhop.services.freeze import Freeze
+from cronhop.services.notify import Notifier
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
@@ -43,6 +51,7 @@ from cronhop.services.visit import Invocation
 from cronhop.settings import Settings
 from cronhop.ssh.connections import Connections
 from cronhop.store import connection, executions, runs
+from cronhop.web.hook import Hook
 from tests.sshd import LOOPBACK
 from tests.template import tables
 
@@ -141,6 +150,11 @@ class World:
             CRONHOP_ALLOWED_NETWORKS=LOOPBACK[0],
             CRONHOP_SHARDS="2",
             CRONHOP_TOPIC_ARN=self._subscribed_topic(),
+            CRONHOP_BUS_NAME=self._watched_bus(),
+            CRONHOP_NOTICE_QUEUE_URL=sqs.create_queue(QueueName="test-notices")[
+                "QueueUrl"
+            ],
+            CRONHOP_TOPICS=f"arn:aws:sns:{REGION}:{ACCOUNT}:test-",
         )
         self.clock = Clock()
         self.deathtrap = Deathtrap()
@@ -158,6 +172,22 @@ class World:
         self.dispatcher = Dispatcher(self.queue, shards=self.settings.shards)
         self.files = Files(self.session.client("s3"), self.settings.transfer_bucket)
         self.topic = Topic(self.session.client("sns"), self.settings.topic_arn)
+        self.bus = Bus(self.session.client("events"), self.settings.bus_name)
+        notices = Queue(self.session.client("sqs"), self.settings.notice_queue_url)
+        self.changes = Changes(self.bus, Notifier(notices))
+        self.deliverer = Deliverer(
+            self.secrets,
+            partial(Topic, self.session.client("sns")),
+            Hook(allowed=self.settings.allowed_networks),
+            now=self.clock,
+        )
+        self.channels = Channels(
+            queue=notices,
+            topics=self.settings.topics,
+            allowed_networks=self.settings.allowed_networks,
+            refused_networks=(),
+        )
+        self.rules = Rules()
         self.executor = Executor(
             self.queue,
             self.secrets,
@@ -190,6 +220,21 @@ class World:
             Endpoint=f"arn:aws:sqs:{REGION}:{ACCOUNT}:test-alarms",
         )
         return topic
+
+    def _watched_bus(self):
+        """Make the bus of events, and a queue that they all come to."""
+        events = boto3.client("events", region_name=REGION)
+        sqs = boto3.client("sqs", region_name=REGION)
+        events.create_event_bus(Name="test-bus")
+        self._events = sqs.create_queue(QueueName="test-events")["QueueUrl"]
+        events.put_rule(
+            Name="all", EventBusName="test-bus", EventPattern='{"source": ["cronhop"]}'
+        )
+        queue = f"arn:aws:sqs:{REGION}:{ACCOUNT}:test-events"
+        events.put_targets(
+            Rule="all", EventBusName="test-bus", Targets=[{"Id": "all", "Arn": queue}]
+        )
+        return "test-bus"
 
     # Making things
 
@@ -332,17 +377,40 @@ class World:
 
     def alarms(self):
         """Return (subject, text) of every alarm since the last look."""
-        sqs = boto3.client("sqs", region_name=REGION)
+        taken = _take(self._alarms)
+        return [(body["Subject"], body["Message"]) for body in taken]
+
+    def events(self):
+        """Return (kind, detail) of every event on the bus since the last look."""
+        taken = _take(self._events)
+        return [(body["detail-type"], body["detail"]) for body in taken]
+
+    def notices(self):
+        """Let the streams be followed, and take what channels are to be told."""
+        self.follow()
+        return [
+            Notice.from_json(json.dumps(body))
+            for body in _take(self.settings.notice_queue_url)
+        ]
+
+    def follow(self):
+        """Let the ledger's streams be followed to their present ends."""
+        for noun in ("runs", "executions"):
+            assert self.changes.follow(self.records(noun)) == []
+
+    def records(self, noun="runs"):
+        """Return what a table's stream has told since the last look.
+
+        As Lambda hands it over; the template's filter leaves some of it out.
+        """
+        table = dynamodb_backends[ACCOUNT][REGION].tables[PREFIX + noun]
         found = []
-        while messages := sqs.receive_message(
-            QueueUrl=self._alarms, MaxNumberOfMessages=10
-        ).get("Messages"):
-            for message in messages:
-                body = json.loads(message["Body"])
-                found.append((body["Subject"], body["Message"]))
-                sqs.delete_message(
-                    QueueUrl=self._alarms, ReceiptHandle=message["ReceiptHandle"]
-                )
+        for item in table.stream_shard.items:
+            stream = dict(item.to_json()["dynamodb"])
+            at = stream["ApproximateCreationDateTime"]
+            stream["ApproximateCreationDateTime"] = int(at.timestamp())
+            found.append({**item.to_json(), "dynamodb": stream})
+        table.stream_shard.items = []
         return found
 
     def dump(self):
@@ -356,6 +424,19 @@ class World:
     def rows(self, noun):
         """Return the items of a table, as DynamoDB has them."""
         return self._dynamodb.scan(TableName=PREFIX + noun)["Items"]
+
+
+def _take(queue):
+    """Return the bodies of all messages of a queue, and empty it."""
+    sqs = boto3.client("sqs", region_name=REGION)
+    found = []
+    while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get(
+        "Messages"
+    ):
+        for message in messages:
+            found.append(json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    return found
 
 
 def _sent(message):

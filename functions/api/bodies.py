@@ -193,6 +193,7 @@ class CredentialBody(SecretBody):
     """A credential and its value."""
 
     name: CredentialName
+    environment: Word | None = None
 
 
 class ServerBody(StrictBody):
@@ -389,6 +390,7 @@ class TaskBody(StrictBody):
     catch_up: Literal["one", "all", "none"] = "one"
     catch_up_limit: Annotated[int, Field(ge=1, le=100)] = CATCH_UP_LIMIT
     enabled: bool = True
+    environment: Word | None = None
 
     def _definition(self, kind: TaskKind, spec: Spec) -> TaskDefinition:
         return TaskDefinition(
@@ -409,6 +411,7 @@ class TaskBody(StrictBody):
             rollout=self.rollout.rollout(),
             lost_after_s=self.lost_after_s,
             output_cap_bytes=self.output_cap_bytes,
+            environment=self.environment,
         )
 
 

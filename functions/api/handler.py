@@ -13,8 +13,10 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from cronhop import __version__
+from cronhop.domain.access import Caller, grants_of
 from cronhop.errors import (
     Conflict,
+    Forbidden,
     Invalid,
     NotFound,
     OutputUnavailable,
@@ -23,10 +25,24 @@ from cronhop.errors import (
 )
 from cronhop.observe import log
 
-from . import calendars, credentials, crontab, runs, schedule, servers, tasks
+from . import (
+    audit,
+    calendars,
+    credentials,
+    crontab,
+    ledger,
+    me,
+    notifications,
+    rights,
+    runs,
+    schedule,
+    servers,
+    tasks,
+)
 from .body import refused_body
 from .problems import problem, validation_problem
 from .views import answer
+from .wiring import services
 
 KNOWN_QUERY = frozenset(
     {
@@ -40,12 +56,31 @@ KNOWN_QUERY = frozenset(
         "at",
         "after",
         "minutes",
+        "entity",
+        "actor",
+        "from",
+        "to",
     }
 )
 OPEN_PATHS = frozenset({"/v1/health"})
 
+# What an id token of OpenID Connect may hold and an access token does not.
+ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
+
 app = APIGatewayHttpResolver(enable_validation=True)
-for module in (credentials, servers, tasks, runs, calendars, schedule, crontab):
+app.use([rights.check, ledger.keep])
+for module in (
+    credentials,
+    servers,
+    tasks,
+    runs,
+    calendars,
+    schedule,
+    crontab,
+    notifications,
+    audit,
+    me,
+):
     app.include_router(module.router)
 
 
@@ -64,13 +99,31 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             "body": refused.body,
             "isBase64Encoded": False,
         }
-    app.append_context(claims=_claims(event))
+    if event.get("rawPath") not in OPEN_PATHS:
+        app.append_context(caller=_caller(_claims(event)))
     return app.resolve(event, context)
+
+
+def _caller(claims: dict[str, Any]) -> Caller:
+    subject = str(claims["sub"])
+    return Caller(
+        name=str(claims.get("username") or subject),
+        subject=subject,
+        grants=grants_of(claims.get(services().settings.groups_claim)),
+    )
 
 
 def _refused(event: dict[str, Any]) -> Response[str] | None:
     """Return the error for a request that no route shall see, None for others."""
     if event.get("rawPath") not in OPEN_PATHS and not _is_access_token(event):
+        if _claims(event).get("sub"):
+            ledger.refused(
+                event,
+                _caller(_claims(event)),
+                action="login",
+                status=HTTPStatus.UNAUTHORIZED.value,
+                why="not an access token",
+            )
         return problem(HTTPStatus.UNAUTHORIZED, "an access token is required")
     return refused_body(event) or _refused_query(event)
 
@@ -91,10 +144,14 @@ def _claims(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_access_token(event: dict[str, Any]) -> bool:
-    # The authorizer has checked signature, issuer, client and time. It lets the
-    # pool's id tokens pass, which say who somebody is and grant nothing.
+    # The authorizer has checked signature, issuer, client and time. It lets id
+    # tokens pass, which say who somebody is and grant nothing. Cognito names the
+    # use of each token; elsewhere it may go unsaid.
     claims = _claims(event)
-    return claims.get("token_use") == "access" and bool(claims.get("exp"))
+    if not (claims.get("exp") and claims.get("sub")):
+        return False
+    uses = {"access"} if services().settings.is_cognito else {"access", None}
+    return claims.get("token_use") in uses and not ID_TOKEN_CLAIMS & claims.keys()
 
 
 @app.exception_handler(RequestValidationError)
@@ -111,6 +168,21 @@ def _on_invalid(exc: Invalid) -> Response[str]:
 @app.exception_handler(NotFound)
 def _on_not_found(exc: NotFound) -> Response[str]:
     return problem(HTTPStatus.NOT_FOUND, str(exc))
+
+
+@app.exception_handler(Forbidden)
+def _on_forbidden(exc: Forbidden) -> Response[str]:
+    request = app.request
+    action = rights.ROUTES[f"{request.method} {request.route}"]
+    ledger.refused(
+        app.current_event.raw_event,
+        app.context["caller"],
+        action=str(action),
+        status=HTTPStatus.FORBIDDEN.value,
+        why=str(exc),
+    )
+    errors = [(exc.field, exc.message)] if exc.field else []
+    return problem(HTTPStatus.FORBIDDEN, str(exc), errors=errors)
 
 
 @app.exception_handler(Conflict)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
 
+from cronhop.domain.access import Caller, Scope
 from cronhop.errors import Invalid, PreconditionFailed
 from cronhop.store.page import Page
 
@@ -31,10 +32,16 @@ class NoBody(StrictBody):
 Nothing = Annotated[NoBody | None, Body()]
 
 
-def caller(router: Router) -> str:
-    """Return the name of who asks, as the token says."""
-    claims = router.context["claims"]
-    return str(claims.get("username") or claims["sub"])
+def caller(router: Router) -> Caller:
+    """Return who asks, as the token says."""
+    who: Caller = router.context["caller"]
+    return who
+
+
+def scope(router: Router) -> Scope:
+    """Return in which environments who asks may do what the route does."""
+    where: Scope = router.context["scope"]
+    return where
 
 
 def version(if_match: str | None) -> int | None:

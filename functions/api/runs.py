@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from cronhop.domain.run import Stream
 
-from .request import Limit, Nothing, Token, after, caller, listed
+from .request import Limit, Nothing, Token, after, caller, listed, scope
 from .views import answer, execution_view, output_view, run_view, whole_run_view
 from .wiring import now, services
 
@@ -29,7 +29,11 @@ def listing(
 ) -> Response[str]:
     query = f"runs of {task_id}" if task_id else "runs"
     page = services().runs.listing(
-        task_id=task_id, now=now(), limit=limit, after=after(next_token, query)
+        task_id=task_id,
+        now=now(),
+        limit=limit,
+        after=after(next_token, query),
+        scope=scope(router),
     )
     return answer(listed(page, run_view, "run_id", query))
 
@@ -45,13 +49,13 @@ def get(run_id: str) -> Response[str]:
 
 @router.post("/v1/runs/<run_id>/cancel")
 def cancel(run_id: str, _: Nothing = None) -> Response[str]:
-    run = services().runs.cancel(run_id, by=caller(router), now=now())
+    run = services().runs.cancel(run_id, by=caller(router).name, now=now())
     return answer(run_view(run), HTTPStatus.ACCEPTED)
 
 
 @router.post("/v1/runs/<run_id>/retry")
 def retry(run_id: str, _: Nothing = None) -> Response[str]:
-    run = services().runs.retry(run_id, by=caller(router), now=now())
+    run = services().runs.retry(run_id, by=caller(router).name, now=now())
     return answer(run_view(run), HTTPStatus.ACCEPTED)
 
 

@@ -10,14 +10,26 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
+from cronhop.domain.access import Action
+from cronhop.domain.instant import instant
 from cronhop.domain.task import Task, TaskDefinition
 from cronhop.errors import Invalid
 from cronhop.services.tasks import following, last_run
 
 from .bodies import RunBody, task_definition
-from .request import IfMatch, Limit, Nothing, Token, after, caller, listed, version
+from .request import (
+    IfMatch,
+    Limit,
+    Nothing,
+    Token,
+    after,
+    caller,
+    listed,
+    scope,
+    version,
+)
 from .schedule_body import BackfillBody, HoldBody, instant_of
-from .views import answer, empty, instant, run_view, task_view, why_view
+from .views import answer, empty, run_view, task_view, why_view
 from .wiring import now, services
 
 router = Router()
@@ -25,14 +37,21 @@ router = Router()
 
 @router.post("/v1/tasks")
 def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
-    task = services().tasks.create(task_definition(body), by=caller(router), now=now())
+    task = services().tasks.create(
+        task_definition(body),
+        by=caller(router).name,
+        now=now(),
+        scope=scope(router),
+    )
     return answer(_view(task), HTTPStatus.CREATED, version=task.version)
 
 
 @router.get("/v1/tasks")
 def listing(limit: Limit = 50, next_token: Token = None) -> Response[str]:
     query = "tasks"
-    page = services().tasks.listing(limit=limit, after=after(next_token, query))
+    page = services().tasks.listing(
+        limit=limit, after=after(next_token, query), scope=scope(router)
+    )
     return answer(listed(page, _view, "task_id", query))
 
 
@@ -68,7 +87,7 @@ def delete(task_id: str, if_match: IfMatch = None) -> Response[str]:
 def run(task_id: str, body: Annotated[RunBody | None, Body()] = None) -> Response[str]:
     targets = body.targets.targets() if body and body.targets else None
     started = services().tasks.run(
-        task_id, by=caller(router), now=now(), targets=targets
+        task_id, by=caller(router).name, now=now(), targets=targets
     )
     return answer(run_view(started), HTTPStatus.ACCEPTED)
 
@@ -79,7 +98,7 @@ def backfill(task_id: str, body: Annotated[BackfillBody, Body()]) -> Response[st
         task_id,
         body.from_,
         body.to,
-        by=caller(router),
+        by=caller(router).name,
         now=now(),
         dry_run=body.dry_run,
         again=body.again,
@@ -102,7 +121,11 @@ def pause(
 ) -> Response[str]:
     asked = body or HoldBody()
     task = services().tasks.pause(
-        task_id, until=asked.until, reason=asked.reason, by=caller(router), now=now()
+        task_id,
+        until=asked.until,
+        reason=asked.reason,
+        by=caller(router).name,
+        now=now(),
     )
     return answer(_view(task), version=task.version)
 
@@ -117,13 +140,20 @@ def resume(task_id: str, _: Nothing = None) -> Response[str]:
 def why(
     task_id: str, at: Annotated[str | None, Query(max_length=40)] = None
 ) -> Response[str]:
-    asked = services().why.why(task_id, instant_of(at, "at") or now(), now=now())
+    asked = services().why.why(
+        task_id, instant_of(at, "at") or now(), now=now(), scope=scope(router)
+    )
     return answer(why_view(asked))
 
 
 def _change(task_id: str, definition: TaskDefinition, old: int | None) -> Response[str]:
     task = services().tasks.change(
-        task_id, definition, version=old, by=caller(router), now=now()
+        task_id,
+        definition,
+        version=old,
+        by=caller(router).name,
+        now=now(),
+        scope=scope(router),
     )
     return answer(_view(task), version=task.version)
 
@@ -139,4 +169,6 @@ def _view(task: Task) -> dict[str, Any]:
         except Invalid as exc:
             # Its zone is gone since it was written; the tick will park it.
             task = dataclasses.replace(task, invalid=str(exc))
-    return task_view(task, next_run=upcoming, last_run=last_run(task.task_id))
+    seen = caller(router).scope(Action.RUNS_READ)
+    newest = last_run(task.task_id, scope=seen)
+    return task_view(task, next_run=upcoming, last_run=newest)

@@ -16,6 +16,8 @@ from aws_lambda_powertools.event_handler import Response, content_types
 from cronhop.domain.calendar import Calendar
 from cronhop.domain.credential import Credential
 from cronhop.domain.hold import Hold
+from cronhop.domain.instant import instant
+from cronhop.domain.notification import Channel, ChannelKind, Rule
 from cronhop.domain.run import Attempt, Execution, Run, State, StreamRecord
 from cronhop.domain.server import Server
 from cronhop.domain.task import Task
@@ -46,20 +48,13 @@ def empty() -> Response[str]:
     return Response(status_code=HTTPStatus.NO_CONTENT.value, body="")
 
 
-def instant(moment: datetime | None) -> str | None:
-    """Return an RFC 3339 UTC time, with milliseconds where there are any."""
-    if moment is None:
-        return None
-    precision = "milliseconds" if moment.microsecond else "seconds"
-    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
-
-
 def credential_view(credential: Credential) -> dict[str, Any]:
     """Return a credential without what leads to its value."""
     return {
         "name": credential.name,
         "kind": credential.kind.value,
         "fingerprint": credential.fingerprint,
+        "environment": credential.environment,
         "version": credential.version,
         "created_by": credential.created_by,
         "created_at": instant(credential.created_at),
@@ -162,6 +157,45 @@ def why_view(asked: Answer) -> dict[str, Any]:
     }
 
 
+def channel_view(channel: Channel) -> dict[str, Any]:
+    """Return a channel, and what became of the last thing sent over it."""
+    is_topic = channel.kind is ChannelKind.SNS
+    last = channel.last_delivery
+    return {
+        "name": channel.name,
+        "kind": channel.kind.value,
+        "url": None if is_topic else channel.target,
+        "topic_arn": channel.target if is_topic else None,
+        "credential": channel.credential,
+        "last_delivery": {"at": instant(last.at), "ok": last.ok, "reason": last.reason}
+        if last
+        else None,
+        **_made(channel),
+    }
+
+
+def rule_view(rule: Rule) -> dict[str, Any]:
+    """Return a rule."""
+    return {
+        "name": rule.name,
+        "on": [one.value for one in rule.on],
+        "channels": list(rule.channels),
+        "task_id": rule.task_id,
+        "environment": rule.environment,
+        "late_s": rule.late_s,
+        **_made(rule),
+    }
+
+
+def _made(thing: Channel | Rule) -> dict[str, Any]:
+    return {
+        "version": thing.version,
+        "created_by": thing.created_by,
+        "created_at": instant(thing.created_at),
+        "updated_at": instant(thing.updated_at),
+    }
+
+
 def run_view(run: Run) -> dict[str, Any]:
     """Return a run."""
     view: dict[str, Any] = {
@@ -169,6 +203,7 @@ def run_view(run: Run) -> dict[str, Any]:
         "task_id": run.task_id,
         "trigger": run.trigger.value,
         "retry_of": run.retry_of,
+        "environment": run.environment,
         "slot": instant(run.slot),
         "state": run.state.value,
         "reason": run.reason,

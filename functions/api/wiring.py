@@ -10,8 +10,10 @@ from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.session import Session
+from cronhop.services.audit import Audit
 from cronhop.services.backfill import Backfill
 from cronhop.services.calendars import Calendars
+from cronhop.services.channels import Channels, Rules
 from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.freeze import Freeze
@@ -27,8 +29,9 @@ from cronhop.store import connection
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The use cases that routes call."""
+    """The use cases that routes call, and the settings that they are made by."""
 
+    settings: Settings
     credentials: Credentials
     servers: Servers
     tasks: Tasks
@@ -39,6 +42,9 @@ class Services:
     why: Why
     upcoming: Upcoming
     backfill: Backfill
+    audit: Audit
+    channels: Channels
+    rules: Rules
 
 
 @cache
@@ -50,6 +56,7 @@ def services() -> Services:
     queue = Queue(session.client("sqs"), settings.queue_url)
     dispatcher = Dispatcher(queue, shards=settings.shards)
     return Services(
+        settings=settings,
         credentials=Credentials(
             secrets=Secrets(session.client("secretsmanager"), settings)
         ),
@@ -71,6 +78,14 @@ def services() -> Services:
         why=Why(),
         upcoming=Upcoming(shards=settings.shards),
         backfill=Backfill(dispatcher=dispatcher),
+        audit=Audit(days=settings.audit_days),
+        channels=Channels(
+            queue=Queue(session.client("sqs"), settings.notice_queue_url),
+            topics=settings.topics,
+            allowed_networks=settings.allowed_networks,
+            refused_networks=settings.refused_networks,
+        ),
+        rules=Rules(),
     )
 
 

@@ -1,4 +1,4 @@
-"""What integration tests share: moto, and one real sshd."""
+"""What integration tests share: moto."""
 
 import os
 import sys
@@ -10,16 +10,7 @@ from moto import mock_aws
 
 from cronhop.services import commands
 from cronhop.store import batch
-from tests.sshd import Sshd
 from tests.world import REGION, World
-
-
-@pytest.fixture(scope="session")
-def sshd():
-    """A real sshd, for the whole session."""
-    server = Sshd()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,7 +18,13 @@ from cronhop.store import executions, runs, servers, tasks
 from tests.sshd import keypair
 from tests.world import SOME_HOST_KEY
 
-CLAIMS = {"sub": "0000", "username": "ada", "token_use": "access", "exp": "1"}
+CLAIMS = {
+    "sub": "0000",
+    "username": "ada",
+    "token_use": "access",
+    "exp": "1",
+    "cognito:groups": "[admin]",
+}
 CONTEXT = SimpleNamespace(
     aws_request_id="1", get_remaining_time_in_millis=lambda: 30_000
 )
@@ -435,8 +441,8 @@ def test_jump_host_that_changes_meanwhile(api, server, monkeypatch, race):
     other = api("POST", "/v1/servers", server_body(name="other")).body
     check = servers_module._check_jump
 
-    def changed(via_server, present):
-        check(via_server, present)
+    def changed(via_server, present, scope):
+        check(via_server, present, scope)
         monkeypatch.setattr(servers_module, "_check_jump", check)
         if race == "removed":
             assert api("DELETE", path).status == 204
@@ -1013,6 +1019,7 @@ def test_unknown_parameter_is_refused(api):
         "runs/x/executions/x/poll",
         "tasks/x/resume",
         "servers/x/check",
+        "channels/x/test",
     ],
 )
 def test_a_field_is_refused_where_nothing_can_be_said(api, path):

@@ -4,60 +4,18 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from cronhop.domain.credential import Secret
 from cronhop.errors import Invalid, NoWorkdir, ProtocolError
 from cronhop.ssh import runner
-from cronhop.ssh.connection import Answer, Connection
+from cronhop.ssh.connection import Answer
 from cronhop.ssh.runner import Job, RemoteState
-from tests.sshd import LOOPBACK, Sshd, wait_until
+from tests.sshd import wait_until
 
-KEY = "01J0000000000000000000000A-01J0000000000000000000000B-1"
+KEY = "01J0000000000000000000000A-01J00000000000000000RUNNER-1"
 MARKER = b"0123456789abcdef0123456789abcdef"
-
-
-@pytest.fixture(scope="module")
-def sshd():
-    with Sshd(max_sessions=20) as server:
-        yield server
-
-
-@pytest.fixture
-def home(sshd):
-    return sshd.new_home()
-
-
-@pytest.fixture
-def connect(sshd, home):
-    """Open connections whose HOME is `home`; closed at the end."""
-    secret = Secret(private_key=sshd.login(home))
-    with ExitStack() as stack:
-
-        def open_one():
-            return stack.enter_context(
-                Connection.open(
-                    sshd.server(),
-                    secret,
-                    deadline=time.monotonic() + 60,
-                    allowed=LOOPBACK,
-                )
-            )
-
-        yield open_one
-
-
-@pytest.fixture
-def connection(connect):
-    return connect()
-
-
-@pytest.fixture
-def guard(home):
-    return home / ".cronhop" / KEY
 
 
 def start(connection, command, *, wait_s=20, inline_bytes=65536, **changes):

@@ -2,62 +2,18 @@
 
 import os
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from cronhop.domain.credential import Secret
 from cronhop.errors import NoWorkdir, RemoteError
 from cronhop.ssh import runner
-from cronhop.ssh.connection import Connection
 from cronhop.ssh.runner import Job, RemoteState
-from tests.sshd import LOOPBACK, Sshd, wait_until
+from tests.sshd import wait_until
 
 KEY = "01J0000000000000000000000A-01J000000000000000000CANCEL-1"
 READY = "touch ready; while :; do sleep 0.05; done"
-
-
-@pytest.fixture(scope="module")
-def sshd():
-    with Sshd(max_sessions=20) as server:
-        yield server
-
-
-@pytest.fixture
-def home(sshd):
-    return sshd.new_home()
-
-
-@pytest.fixture
-def guard(home):
-    return home / ".cronhop" / KEY
-
-
-@pytest.fixture
-def connect(sshd, home):
-    """Open connections whose HOME is `home`; closed at the end."""
-    secret = Secret(private_key=sshd.login(home))
-    with ExitStack() as stack:
-
-        def open_one():
-            return stack.enter_context(
-                Connection.open(
-                    sshd.server(),
-                    secret,
-                    deadline=time.monotonic() + 60,
-                    allowed=LOOPBACK,
-                )
-            )
-
-        yield open_one
-
-
-@pytest.fixture
-def connection(connect):
-    return connect()
 
 
 def start(connection, command, *, wait_s=0, **changes):

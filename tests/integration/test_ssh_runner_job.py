@@ -5,7 +5,6 @@ import pwd
 import shutil
 import subprocess
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,40 +14,11 @@ from cronhop.errors import Invalid, ProtocolError
 from cronhop.ssh import runner
 from cronhop.ssh.connection import Connection
 from cronhop.ssh.runner import Job, RemoteState
-from tests.sshd import LOOPBACK, Sshd, wait_until
+from tests.sshd import LOOPBACK, wait_until
 from tests.users import User, user
 
 KEY = "01J0000000000000000000000A-01J0000000000000000000JOBS-1"
 DAY = 86400
-
-
-@pytest.fixture(scope="module")
-def sshd():
-    with Sshd(max_sessions=20) as server:
-        yield server
-
-
-@pytest.fixture
-def home(sshd):
-    return sshd.new_home()
-
-
-@pytest.fixture
-def guard(home):
-    return home / ".cronhop" / KEY
-
-
-@pytest.fixture
-def connection(sshd, home):
-    with ExitStack() as stack:
-        yield stack.enter_context(
-            Connection.open(
-                sshd.server(),
-                Secret(private_key=sshd.login(home)),
-                deadline=time.monotonic() + 60,
-                allowed=LOOPBACK,
-            )
-        )
 
 
 @pytest.fixture(scope="module")

@@ -3,49 +3,17 @@
 import os
 import random
 import signal
-import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import pytest
 
-from cronhop.domain.credential import Secret
 from cronhop.errors import Invalid
 from cronhop.ssh import runner
-from cronhop.ssh.connection import Connection
 from cronhop.ssh.runner import Job, RemoteState
-from tests.sshd import LOOPBACK, Sshd, wait_until
+from tests.sshd import wait_until
 
-KEY = "01J0000000000000000000000A-01J0000000000000000000000B-1"
+KEY = "01J0000000000000000000000A-01J00000000000000000OUTPUT-1"
 CAP = 256 * 1024
-
-
-@pytest.fixture(scope="module")
-def sshd():
-    with Sshd(max_sessions=20) as server:
-        yield server
-
-
-@pytest.fixture
-def home(sshd):
-    return sshd.new_home()
-
-
-@pytest.fixture
-def guard(home):
-    return home / ".cronhop" / KEY
-
-
-@pytest.fixture
-def connection(sshd, home):
-    with ExitStack() as stack:
-        yield stack.enter_context(
-            Connection.open(
-                sshd.server(),
-                Secret(private_key=sshd.login(home)),
-                deadline=time.monotonic() + 250,
-                allowed=LOOPBACK,
-            )
-        )
 
 
 def start(connection, command, *, wait_s=20, **changes):

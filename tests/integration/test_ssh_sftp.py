@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,7 +18,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cronhop.domain.credential import Secret
 from cronhop.domain.transfer import Direction, FileTransfer
 from cronhop.errors import (
     Deadline,
@@ -38,39 +37,6 @@ SIZES = [0, 1, 32767, 32768, 32769, 5 * 1024 * 1024]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 needs_no_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may do it")
-
-
-@pytest.fixture(scope="module")
-def sshd():
-    with Sshd(max_sessions=20) as server:
-        yield server
-
-
-@pytest.fixture
-def home(sshd):
-    return sshd.new_home()
-
-
-@pytest.fixture
-def connect(sshd, home):
-    """Open connections whose HOME is `home`; closed at the end."""
-    with ExitStack() as stack:
-
-        def open_one(*, seconds=60, options="", **changes):
-            secret = Secret(private_key=sshd.login(home, options))
-            deadline = time.monotonic() + seconds
-            return stack.enter_context(
-                Connection.open(
-                    sshd.server(**changes), secret, deadline=deadline, allowed=LOOPBACK
-                )
-            )
-
-        yield open_one
-
-
-@pytest.fixture
-def connection(connect):
-    return connect()
 
 
 def upload(connection, path, data=b"new", **changes):

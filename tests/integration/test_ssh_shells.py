@@ -18,7 +18,7 @@ from cronhop.ssh.runner import Job, RemoteState
 from tests.sshd import wait_until
 
 MARKER = "0123456789abcdef0123456789abcdef"
-KEY = "01J0000000000000000000000A-01J0000000000000000000000B-1"
+KEY = "01J0000000000000000000000A-01J00000000000000000SHELLS-1"
 NASTY = "'\"$(touch pwned)`touch pwned`\\0101\\n%s!é\u2028 \t\x01\x7f\x81\n\n"
 #: CRONHOP_TEST_SHELLS names more, as "mksh=/opt/mksh busybox=/opt/busybox sh".
 SHELLS = {

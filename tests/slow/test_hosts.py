@@ -12,32 +12,10 @@ from cronhop.errors import LoginRefused, NoWorkdir, ProtocolError
 from cronhop.ssh import runner
 from cronhop.ssh.connection import Connection
 from cronhop.ssh.runner import Job, RemoteState
-from tests.sshd import LOOPBACK, Sshd
+from tests.sshd import LOOPBACK
 from tests.users import user
 
 KEY = "01J0000000000000000000000A-01J00000000000000000000HOSTS-1"
-
-
-@pytest.fixture(scope="module")
-def sshd():
-    with Sshd(max_sessions=20) as server:
-        yield server
-
-
-@pytest.fixture
-def home(sshd):
-    return sshd.new_home()
-
-
-@pytest.fixture
-def connection(sshd, home):
-    with Connection.open(
-        sshd.server(),
-        Secret(private_key=sshd.login(home)),
-        deadline=time.monotonic() + 250,
-        allowed=LOOPBACK,
-    ) as opened:
-        yield opened
 
 
 @contextmanager

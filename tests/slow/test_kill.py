@@ -14,7 +14,6 @@ import pytest
 
 from cronhop.domain.run import State, Stream
 from cronhop.store import runs
-from tests.sshd import Sshd
 from tests.world import REGION, World
 
 COMMANDS = 200
@@ -32,12 +31,6 @@ class Expected:
     code: int
     stdout: bytes
     stderr: bytes
-
-
-@pytest.fixture(scope="module")
-def sshd():
-    with Sshd(max_sessions=20) as server:
-        yield server
 
 
 @pytest.fixture

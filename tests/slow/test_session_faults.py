@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from cronhop.domain.credential import Secret
 from cronhop.errors import RemoteError
 from cronhop.ssh import runner
 from cronhop.ssh.connection import Connection
@@ -16,7 +15,7 @@ from cronhop.ssh.connections import Connections
 from cronhop.ssh.runner import Job, RemoteState
 from cronhop.ssh.transport import Transport, Watchdog
 from tests.proxy import Breaking, Fault, listening
-from tests.sshd import LOOPBACK, Sshd, wait_until
+from tests.sshd import LOOPBACK, wait_until
 
 STEP = 10  # bytes of the session between two faults
 MARGIN = 200  # bytes by which one session may be longer than another
@@ -37,22 +36,6 @@ class Result:
     started_before: bool
     report: runner.Report
     marks: str
-
-
-@pytest.fixture(scope="module")
-def sshd():
-    with Sshd(max_sessions=20) as server:
-        yield server
-
-
-@pytest.fixture
-def home(sshd):
-    return sshd.new_home()
-
-
-@pytest.fixture
-def secret(sshd, home):
-    return Secret(private_key=sshd.login(home))
 
 
 @pytest.fixture

@@ -12,18 +12,12 @@ from cronhop.domain.credential import Secret
 from cronhop.ssh import runner
 from cronhop.ssh.connection import Connection
 from cronhop.ssh.runner import Job, RemoteState
-from tests.sshd import LOOPBACK, Sshd
+from tests.sshd import LOOPBACK
 from tests.users import noisy_user, shells_here
 
 STARTS = 1000  # by all login shells together
 CONNECTIONS = 3  # with eight channels each
 HERE = shells_here()
-
-
-@pytest.fixture(scope="module")
-def sshd():
-    with Sshd(max_sessions=20) as server:
-        yield server
 
 
 @pytest.fixture

@@ -54,15 +54,20 @@ SCHEMA: dict[str, tuple[list[str], dict[str, tuple[list[str], list[str] | None]]
         },
     ),
     "credentials": (["name S"], {"listing": (["listed S", "name S"], None)}),
+    "notifications": (["kind S", "name S"], {}),
     "audit": (
         ["entity S", "at_ulid S"],
-        {"by_actor": (["actor S", "at_ulid S"], None)},
+        {
+            "by_actor": (["actor S", "at_ulid S"], None),
+            "by_day": (["day S", "at_ulid S"], None),
+        },
     ),
 }
 
 # Statements that may name no resource, and why.
 UNBOUND = {
     "Trace": "X-Ray has no resources",
+    "ListStreams": "the call names no table, and tells names only",
     "Network": "Lambda makes network interfaces, whose names are not known before",
 }
 
@@ -194,6 +199,36 @@ def test_a_message_stays_hidden_while_it_is_worked_on(
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
+@pytest.mark.parametrize("noun", ["Runs", "Executions"])
+def test_no_change_of_the_ledger_is_left_out(noun: str) -> None:
+    """A stream is followed from its beginning, and a day's failures are kept."""
+    source = FUNCTIONS["EventsFunction"]["Events"][noun]["Properties"]
+    queue = {"Fn::GetAtt": ["EventsDeadLetterQueue", "Arn"]}
+    (only,) = source["FilterCriteria"]["Filters"]
+
+    assert source["Stream"] == {"Fn::GetAtt": [f"{noun}Table", "StreamArn"]}
+    assert source["StartingPosition"] == "TRIM_HORIZON"
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["MaximumRecordAgeInSeconds"] == 24 * 3600
+    assert "MaximumRetryAttempts" not in source
+    assert source["DestinationConfig"] == {"OnFailure": {"Destination": queue}}
+    assert json.loads(only["Pattern"]) == {
+        "eventName": ["INSERT", "MODIFY"],
+        "dynamodb": {"NewImage": {"state": {"S": [{"exists": True}]}}},
+    }
+
+
+def test_the_streams_tell_what_was_before() -> None:
+    """What a change is cannot be seen from the new row alone."""
+    streams = {
+        noun: properties["StreamSpecification"]["StreamViewType"]
+        for noun, properties in TABLE_PROPERTIES.items()
+        if "StreamSpecification" in properties
+    }
+
+    assert streams == {"runs": "NEW_AND_OLD_IMAGES", "executions": "NEW_AND_OLD_IMAGES"}
+
+
 def test_the_executors_are_bounded() -> None:
     """As many as the parameter says, by the event source and not by reservation."""
     limit = TEMPLATE["Parameters"]["MaxConcurrency"]
@@ -314,13 +349,13 @@ def test_a_role_may_do_what_it_needs_only(role: str) -> None:
     assert "ManagedPolicyArns" not in ROLES[role]
 
 
-def test_only_the_executor_reads_secrets() -> None:
-    """The API writes them and never reads one back; the dispatcher sees none."""
+def test_who_reads_secrets() -> None:
+    """The executor logs in, the notifier signs; the API never reads one back."""
     readers = {
         role for role in ROLES if "secretsmanager:GetSecretValue" in _actions(role)
     }
 
-    assert readers == {"ExecutorRole"}
+    assert readers == {"ExecutorRole", "NotifierRole"}
     assert not any("secret" in action for action in _actions("DispatcherRole"))
 
 
@@ -392,6 +427,8 @@ def test_only_the_executor_carries_ssh() -> None:
     assert layers == {
         "ApiFunction": ["CoreLayer", "DepsLayer"],
         "DispatcherFunction": ["CoreLayer", "DepsLayer"],
+        "EventsFunction": ["CoreLayer", "DepsLayer"],
+        "NotifierFunction": ["CoreLayer", "DepsLayer"],
         "ExecutorFunction": ["CoreLayer", "DepsLayer", "DepsSshLayer"],
     }
 

@@ -66,6 +66,7 @@ class Run:
     | missed_count     | how many slots the range has, at least                |
     | cancel_by        | who wants it to end, None if nobody does              |
     | cancel_at        | since when                                            |
+    | environment      | that of its task, as of when it was made or has begun |
     """
 
     run_id: str
@@ -90,6 +91,7 @@ class Run:
     missed_count: int | None = None
     cancel_by: str | None = None
     cancel_at: datetime | None = None
+    environment: str | None = None
 
     @property
     def due(self) -> datetime:
@@ -97,6 +99,13 @@ class Run:
         if self.trigger is Trigger.BACKFILL or self.slot is None:
             return self.created_at
         return self.slot
+
+    @property
+    def late_s(self) -> float | None:
+        """How long after it was due it began, in seconds; None if it has not."""
+        if self.started_at is None:
+            return None
+        return round((self.started_at - self.due).total_seconds(), 3)
 
 
 class Stream(StrEnum):

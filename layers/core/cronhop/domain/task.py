@@ -91,6 +91,7 @@ class TaskDefinition:
     | lost_after_s     | how long nothing may be heard of the command          |
     | output_cap_bytes | how much is kept of each stream                       |
     | enabled          | whether its schedule is followed                      |
+    | environment      | it runs only on servers of it; None: on any           |
     """
 
     name: str
@@ -110,6 +111,7 @@ class TaskDefinition:
     overlap_limit: int = 1
     lost_after_s: int = LOST_AFTER_S
     output_cap_bytes: int = OUTPUT_CAP_BYTES
+    environment: str | None = None
 
     @property
     def secrets(self) -> Mapping[str, str]:
@@ -150,6 +152,7 @@ class TaskDefinition:
             rollout=Rollout(**plain.get("rollout", {})),
             lost_after_s=plain.get("lost_after_s", LOST_AFTER_S),
             output_cap_bytes=plain.get("output_cap_bytes", OUTPUT_CAP_BYTES),
+            environment=plain.get("environment"),
         )
 
 

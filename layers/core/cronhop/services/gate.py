@@ -9,9 +9,11 @@ from cronhop.domain.gate import Refusal, refusal
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.targets import Pick
 from cronhop.domain.task import Overlap, Task
-from cronhop.services.choose import choose
+from cronhop.services.choose import choose, within
 from cronhop.services.overlap import Send, call_next, take_turn
 from cronhop.store import calendars, fleets, holds, runs, tasks
+
+MOVED = "its task is in another environment by now"
 
 
 def pass_gate(run: Run, now: datetime, send: Send) -> Refusal | None:
@@ -59,6 +61,7 @@ def _let_through(run: Run, task: Task, now: datetime, send: Send) -> Refusal | N
         targets=targets,
         now=now,
         fleet=fleet,
+        environment=task.definition.environment,
     )
     is_next = not (run.retry_of or run.has_own_targets)
     if is_next and task.definition.targets.pick is Pick.ROUND_ROBIN:
@@ -86,12 +89,15 @@ def _refusal(run: Run, task: Task | None, now: datetime) -> Refusal | None:
 
 def _targets(run: Run, task: Task) -> tuple[str, ...] | Refusal:
     """Return the ids of the servers that the run is to be on, or why there are none."""
+    environment = task.definition.environment
     if run.retry_of:
+        if run.environment != environment:
+            return Refusal(state=State.FAILED, reason=MOVED)
         before = runs.get(run.retry_of)
         targets = tuple(fleets.not_completed(before)) if before else ()
         gone = Refusal(state=State.FAILED, reason="the run to retry is gone")
-        return targets or gone
+        return within(environment, targets) if targets else gone
     wanted = task.definition.targets
     if run.has_own_targets:
         wanted = fleets.wanted(run.run_id)
-    return choose(wanted, after=task.last_target)
+    return choose(wanted, after=task.last_target, environment=environment)

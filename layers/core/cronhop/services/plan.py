@@ -64,6 +64,7 @@ def new_run(
         created_at=now,
         check_at=now + CHECK_AFTER,
         schedule_version=task.schedule_version,
+        environment=task.definition.environment,
     )
     return replace(run, **changes)
 
@@ -143,6 +144,7 @@ def _leave_out(
         schedule_version=task.schedule_version,
         missed_to=last,
         missed_count=count_slots(schedule, slot, last, limit=COUNT_LIMIT),
+        environment=task.definition.environment,
     )
     if not runs.add(missed):
         # Of another tick, or mine, and its answer was lost: it is there to be read.
@@ -192,4 +194,5 @@ def _run(task: Task, slot: datetime, now: datetime) -> Run:
         created_at=now,
         check_at=max(slot, now) + CHECK_AFTER,
         schedule_version=task.schedule_version,
+        environment=task.definition.environment,
     )

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from cronhop.aws.output import OutputBucket
+from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.ids import id_time, is_id
 from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.rollout import CANCELLED, Progress
@@ -22,10 +24,12 @@ from cronhop.domain.run import (
 )
 from cronhop.errors import Conflict, Invalid, NotFound
 from cronhop.services.dispatch import Dispatcher
+from cronhop.services.gate import MOVED
 from cronhop.services.plan import new_run
+from cronhop.services.visible import visible
 from cronhop.store import attempts, executions, fleets, tasks
 from cronhop.store import runs as store
-from cronhop.store.page import Page
+from cronhop.store.page import Listing, Page
 
 POLL_EVERY = timedelta(seconds=5)  # however many read the output of a command
 MAX_DIGITS = 9  # of a position
@@ -69,9 +73,15 @@ class Runs:
         return run
 
     def listing(
-        self, *, task_id: str | None, now: datetime, limit: int, after: str | None
+        self,
+        *,
+        task_id: str | None,
+        now: datetime,
+        limit: int,
+        after: str | None,
+        scope: Scope = EVERYWHERE,
     ) -> Page[Run]:
-        """Return runs, newest first: of one task, or of all.
+        """Return runs, newest first: of one task, or of all. Those in `scope`.
 
         Raises Invalid if `after` can be no run's id.
         """
@@ -80,9 +90,24 @@ class Runs:
                 id_time(after)
             except ValueError as exc:
                 raise Invalid("next_token", "it is none of ours") from exc
-        if task_id:
-            return store.of_task(task_id, limit=limit, after=after)
-        return store.recent(now=now, limit=limit, after=after)
+        listing: Listing[Run] = (
+            partial(store.of_task, task_id)
+            if task_id
+            else partial(store.recent, now=now)
+        )
+        if task_id and not scope.is_everywhere:
+            task = tasks.get(task_id, or_deleted=True) if is_id(task_id) else None
+            if task is None or not scope.admits(task.definition.environment):
+                return Page(items=[], last=None)  # as of a task that is not there
+        return visible(
+            listing,
+            limit=limit,
+            after=after,
+            scope=scope,
+            place=lambda run: run.environment,
+            key=lambda run: run.run_id,
+            newest_first=True,
+        )
 
     def targets(self, run: Run, *, limit: int) -> list[str]:
         """Return the ids of the run's first servers."""
@@ -176,6 +201,8 @@ class Runs:
         task = tasks.get(run.task_id)
         if task is None:
             raise Conflict("its task was deleted")
+        if task.definition.environment != run.environment:
+            raise Conflict(MOVED)
         again = new_run(
             task,
             Trigger.RETRY,

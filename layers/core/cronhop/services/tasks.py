@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.credential import CredentialKind
 from cronhop.domain.hold import Hold
 from cronhop.domain.ids import is_id, new_id
@@ -21,6 +22,7 @@ from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.freeze import new_hold
 from cronhop.services.plan import new_run
+from cronhop.services.visible import visible
 from cronhop.store import calendars, fleets, runs, servers
 from cronhop.store import tasks as store
 from cronhop.store.page import Page
@@ -32,17 +34,26 @@ MAX_DEFINITION_BYTES = 300 * 1024  # a row of DynamoDB may have 400 KiB
 class Tasks:
     """What people do with tasks.
 
+    A `scope` says in which environments somebody may do it.
     `has_transfer_bucket`: the stack has a bucket for the objects of file transfers.
     """
 
     dispatcher: Dispatcher
     has_transfer_bucket: bool = True
 
-    def create(self, definition: TaskDefinition, *, by: str, now: datetime) -> Task:
+    def create(
+        self,
+        definition: TaskDefinition,
+        *,
+        by: str,
+        now: datetime,
+        scope: Scope = EVERYWHERE,
+    ) -> Task:
         """Put a task on record, and send it if it is due within the look-ahead.
 
-        Raises Invalid, Conflict if its name is taken.
+        Raises Invalid, Conflict if its name is taken, Forbidden.
         """
+        self._check_within(definition, scope)
         self._check_bucket(definition)
         task = _new(definition, by=by, now=now)
         store.add(task)
@@ -50,9 +61,19 @@ class Tasks:
         return task
 
     def create_all(
-        self, definitions: Sequence[TaskDefinition], *, by: str, now: datetime
+        self,
+        definitions: Sequence[TaskDefinition],
+        *,
+        by: str,
+        now: datetime,
+        scope: Scope = EVERYWHERE,
     ) -> list[Task]:
-        """Put all of the tasks on record, or none. Raises Invalid, Conflict."""
+        """Put all of the tasks on record, or none.
+
+        Raises Invalid, Conflict, Forbidden.
+        """
+        for definition in definitions:
+            self._check_within(definition, scope)
         made = [_new(definition, by=by, now=now) for definition in definitions]
         store.add_all(made)
         for task in made:
@@ -73,14 +94,16 @@ class Tasks:
         version: int | None,
         by: str,
         now: datetime,
+        scope: Scope = EVERYWHERE,
     ) -> Task:
-        """Let the task be as defined. Raises Invalid, NotFound, Conflict.
+        """Let the task be as defined. Raises Invalid, NotFound, Conflict, Forbidden.
 
         A change of schedule or of `enabled` starts from now: slots that are on
         record already go on only if the new schedule has them too. Raises
         PreconditionFailed if `version` is given and not the present one.
         """
         old = self.get(task_id, version=version)
+        self._check_within(definition, scope)
         self._check_bucket(definition)
         _check_moves(old.definition, definition)
         new = replace(
@@ -102,6 +125,29 @@ class Tasks:
             self.dispatcher.send_task(new, now)
         return new
 
+    def _check_within(self, definition: TaskDefinition, scope: Scope) -> None:
+        """Ensure that a task in a scope has nothing of what lies outside.
+
+        Servers are held to the environment for everybody; secrets and objects are
+        what a command could show to whom they are not for.
+        """
+        scope.require(definition.environment)
+        if scope.is_everywhere:
+            return
+        for variable, name in definition.secrets.items():
+            require_credential(
+                name,
+                field=f"spec.secrets.{variable}",
+                environment=definition.environment,
+                scope=scope,
+            )
+        spec, folder = definition.spec, f"{definition.environment}/"
+        key = spec.object_key if isinstance(spec, FileTransfer) else None
+        if key is not None and not key.startswith(folder):
+            raise Invalid(
+                "spec.object_key", f"with your roles it has to begin with {folder!r}"
+            )
+
     def _check_bucket(self, definition: TaskDefinition) -> None:
         spec = definition.spec
         has_object = isinstance(spec, FileTransfer) and spec.object_key is not None
@@ -120,9 +166,18 @@ class Tasks:
             raise PreconditionFailed("it was changed since you read it")
         return task
 
-    def listing(self, *, limit: int, after: str | None) -> Page[Task]:
+    def listing(
+        self, *, limit: int, after: str | None, scope: Scope = EVERYWHERE
+    ) -> Page[Task]:
         """Return tasks, oldest first."""
-        return store.listing(limit=limit, after=after)
+        return visible(
+            store.listing,
+            limit=limit,
+            after=after,
+            scope=scope,
+            place=lambda task: task.definition.environment,
+            key=lambda task: task.task_id,
+        )
 
     def delete(self, task_id: str, *, version: int | None, now: datetime) -> None:
         """Remove a task; its runs stay on record. Raises NotFound."""
@@ -171,7 +226,7 @@ class Tasks:
         """
         task = self.get(task_id)
         if targets:
-            _check_servers(targets)
+            _check_servers(targets, task.definition.environment)
             _check_download(task.definition.spec, targets)
         run = new_run(
             task, Trigger.MANUAL, by=by, now=now, has_own_targets=targets is not None
@@ -183,11 +238,11 @@ class Tasks:
         return run
 
 
-def usernames(server_ids: Sequence[str]) -> set[str]:
+def usernames(server_ids: Sequence[str], *, scope: Scope = EVERYWHERE) -> set[str]:
     """Return who logs in to these servers. Raises Invalid for `server_ids`."""
     known = servers.get_many(one for one in server_ids if is_id(one))
     for number, server_id in enumerate(server_ids):
-        if server_id not in known:
+        if server_id not in known or not scope.admits(known[server_id].environment):
             raise Invalid(
                 f"server_ids.{number}", f"there is no server {server_id[:40]!r}"
             )
@@ -201,7 +256,7 @@ def following(task: Task, now: datetime) -> datetime | None:
     return next_slot(task.schedule, now)
 
 
-def last_run(task_id: str) -> Run | None:
+def last_run(task_id: str, *, scope: Scope = EVERYWHERE) -> Run | None:
     """Return the newest run of the task that has begun or ended, None if none has.
 
     Slots inside the look-ahead are on record before they are due.
@@ -210,7 +265,7 @@ def last_run(task_id: str) -> Run | None:
     for limit in (10, 100, 100):  # as many may wait for their turn, and more
         page = runs.of_task(task_id, limit=limit, after=after)
         for run in page.items:
-            if run.state is not State.PENDING:
+            if run.state is not State.PENDING and scope.admits(run.environment):
                 return run
         after = page.last
         if after is None:
@@ -254,17 +309,30 @@ def _check_upcoming(task: Task, now: datetime) -> None:
     raise Invalid("schedule.ends_at", "there is no slot from now until then")
 
 
-def _check_servers(targets: Targets) -> None:
-    """Ensure that the servers are there which are named by id."""
+def _check_servers(targets: Targets, environment: str | None) -> None:
+    """Ensure that what is named by id is there, and all is of the environment.
+
+    One answer for a server that is not there and one that is elsewhere: who writes
+    this may be somebody who sees no other environment.
+    """
     named = targets.server_ids
     known = servers.get_many(one for one in named if is_id(one))
+    there = f" in environment {environment!r}" if environment else ""
     for number, server_id in enumerate(named):
-        if server_id not in known:
+        server = known.get(server_id)
+        if server is None or environment not in {None, server.environment}:
             shown = server_id[:40]
             raise Invalid(
                 f"targets.server_ids.{number}",
-                f"there is no server with the id {shown!r}; ids are in GET /v1/servers",
+                f"there is no server with the id {shown!r}{there}; ids are in"
+                " GET /v1/servers",
             )
+    wanted = targets.selector.environment if targets.selector else None
+    if environment and wanted not in {None, environment}:
+        raise Invalid(
+            "targets.selector.environment",
+            f"the task is of environment {environment!r}; leave it out",
+        )
 
 
 def _check_download(spec: Spec, targets: Targets) -> None:
@@ -301,7 +369,7 @@ def _check(task: Task) -> None:
                     f"schedule.exclude_calendars.{number}",
                     f"there is no calendar {name!r}",
                 )
-    _check_servers(definition.targets)
+    _check_servers(definition.targets, definition.environment)
     _check_download(definition.spec, definition.targets)
     size = len(json.dumps(definition.to_dict()))  # as it is kept: in ASCII
     if size > MAX_DEFINITION_BYTES:
@@ -317,5 +385,8 @@ def _check(task: Task) -> None:
                 f"spec.secrets.{variable}", "it is in the environment as well"
             )
         require_credential(
-            name, field=f"spec.secrets.{variable}", kind=CredentialKind.PASSWORD
+            name,
+            field=f"spec.secrets.{variable}",
+            kind=CredentialKind.PASSWORD,
+            environment=definition.environment,
         )

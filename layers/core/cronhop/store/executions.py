@@ -137,7 +137,7 @@ def claim(
         ],
         condition=ExecutionRow.run_id.does_not_exist() | (needed & free),
     )
-    return _execution(row) if taken else None
+    return execution_of(row) if taken else None
 
 
 def give_back(
@@ -370,14 +370,14 @@ def get(run_id: str, server_id: str) -> Execution | None:
         row = ExecutionRow.get(run_id, server_id, consistent_read=True)
     except ExecutionRow.DoesNotExist:
         return None
-    return _execution(row)
+    return execution_of(row)
 
 
 def get_many(run_id: str, server_ids: Iterable[str]) -> Mapping[str, Execution]:
     """Return those of the run's executions that exist, by server id, as of now."""
     keys = [(run_id, server_id) for server_id in server_ids]
     rows = ExecutionRow.batch_get(keys, consistent_read=True)
-    return {row.server_id: _execution(row) for row in rows}
+    return {row.server_id: execution_of(row) for row in rows}
 
 
 def of_run(run_id: str, *, limit: int, after: str | None) -> Page[Execution]:
@@ -390,7 +390,7 @@ def of_run(run_id: str, *, limit: int, after: str | None) -> Page[Execution]:
             limit=limit + 1,
         )
     )
-    items = [_execution(row) for row in found[:limit]]
+    items = [execution_of(row) for row in found[:limit]]
     last = items[-1].server_id if len(found) > limit else None
     return Page(items=items, last=last)
 
@@ -477,7 +477,8 @@ def stream_of(plain: Any) -> StreamRecord | None:
     )
 
 
-def _execution(row: ExecutionRow) -> Execution:
+def execution_of(row: ExecutionRow) -> Execution:
+    """Return the execution that a row is."""
     return Execution(
         run_id=row.run_id,
         server_id=row.server_id,

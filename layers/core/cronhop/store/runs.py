@@ -107,6 +107,7 @@ class RunRow(Model):
     missed_count = NumberAttribute(null=True)
     cancel_by = UnicodeAttribute(null=True)
     cancel_at = InstantAttribute(null=True)
+    environment = UnicodeAttribute(null=True)
     telling_until = InstantAttribute(null=True)
     ttl = NumberAttribute(null=True)
     sent = NumberAttribute(null=True)
@@ -164,6 +165,7 @@ def _new_row(run: Run) -> RunRow:
         finished_at=run.finished_at,
         missed_to=run.missed_to,
         missed_count=run.missed_count,
+        environment=run.environment,
         ttl=_ttl(run.created_at) if run.state.is_terminal else None,
     )
 
@@ -174,13 +176,13 @@ def get(run_id: str) -> Run | None:
         row = RunRow.get(run_id, consistent_read=True)
     except RunRow.DoesNotExist:
         return None
-    return _run(row)
+    return run_of(row)
 
 
 def get_many(run_ids: Iterable[str]) -> Mapping[str, Run]:
     """Return those of the runs that exist, by id, as of now."""
     rows = RunRow.batch_get(list(run_ids), consistent_read=True)
-    return {row.run_id: _run(row) for row in rows}
+    return {row.run_id: run_of(row) for row in rows}
 
 
 def begin(
@@ -190,6 +192,7 @@ def begin(
     targets: tuple[str, ...],
     now: datetime,
     fleet: str | None = None,
+    environment: str | None = None,
 ) -> bool:
     """Let the run through its gate: fix what it runs and where.
 
@@ -209,6 +212,7 @@ def begin(
             *where,
             RunRow.started_at.set(now),
             RunRow.reason.remove(),
+            *set_or_remove((RunRow.environment, environment)),
         ],
         condition=RunRow.state == State.PENDING.value,
     )
@@ -382,7 +386,8 @@ def _ttl(ended: datetime) -> int:
     return int(ended.timestamp()) + retention_s()
 
 
-def _run(row: RunRow) -> Run:
+def run_of(row: RunRow) -> Run:
+    """Return the run that a row is."""
     return Run(
         run_id=row.run_id,
         task_id=row.task_id,
@@ -406,4 +411,5 @@ def _run(row: RunRow) -> Run:
         missed_count=int(row.missed_count) if row.missed_count else None,
         cancel_by=row.cancel_by,
         cancel_at=row.cancel_at,
+        environment=row.environment,
     )

@@ -238,13 +238,16 @@ def remove(task: Task, *, now: datetime) -> None:
             write.delete(TaskTargetRow(server_id=server_id, task_id=task.task_id))
 
 
-def get(task_id: str) -> Task | None:
-    """Return the task as of now, None if there is none or it was deleted."""
+def get(task_id: str, *, or_deleted: bool = False) -> Task | None:
+    """Return the task as of now, None if there is none or it was deleted.
+
+    With `or_deleted` also one that was, as it was last.
+    """
     try:
         row = TaskRow.get(task_id, consistent_read=True)
     except TaskRow.DoesNotExist:
         return None
-    return None if row.deleted_at else _task(row)
+    return None if row.deleted_at and not or_deleted else _task(row)
 
 
 def get_many(task_ids: Iterable[str]) -> Mapping[str, Task | Exception]:

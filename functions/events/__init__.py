@@ -1,0 +1,1 @@
+"""The function that follows the ledger's streams."""
