@@ -277,8 +277,10 @@ class Stack:
         what the statements do has to be allowed, and is by the template.
         """
         iam = self.client("iam")
-        resources = self.client("cloudformation").list_stack_resources(StackName=NAME)
-        for resource in resources["StackResourceSummaries"]:
+        cloudformation = self.client("cloudformation")
+        lists = cloudformation.get_paginator("list_stack_resources")
+        resources = lists.paginate(StackName=NAME).search("StackResourceSummaries[]")
+        for resource in resources:
             if resource["ResourceType"] != "AWS::IAM::Role":
                 continue
             role = resource["PhysicalResourceId"]
