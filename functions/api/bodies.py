@@ -391,6 +391,7 @@ class TaskBody(StrictBody):
     catch_up_limit: Annotated[int, Field(ge=1, le=100)] = CATCH_UP_LIMIT
     enabled: bool = True
     environment: Word | None = None
+    tags: Annotated[dict[Word, Word], Field(max_length=50)] = {}
 
     def _definition(self, kind: TaskKind, spec: Spec) -> TaskDefinition:
         return TaskDefinition(
@@ -412,6 +413,7 @@ class TaskBody(StrictBody):
             lost_after_s=self.lost_after_s,
             output_cap_bytes=self.output_cap_bytes,
             environment=self.environment,
+            tags=self.tags,
         )
 
 

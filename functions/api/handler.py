@@ -41,34 +41,17 @@ from . import (
 )
 from .body import refused_body
 from .problems import problem, validation_problem
+from .request import only_known_query
 from .views import answer
 from .wiring import services
 
-KNOWN_QUERY = frozenset(
-    {
-        "limit",
-        "next_token",
-        "task_id",
-        "stream",
-        "offset",
-        "encoding",
-        "attempt",
-        "at",
-        "after",
-        "minutes",
-        "entity",
-        "actor",
-        "from",
-        "to",
-    }
-)
 OPEN_PATHS = frozenset({"/v1/health"})
 
 # What an id token of OpenID Connect may hold and an access token does not.
 ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
 
 app = APIGatewayHttpResolver(enable_validation=True)
-app.use([rights.check, ledger.keep])
+app.use([only_known_query, rights.check, ledger.keep])
 for module in (
     credentials,
     servers,
@@ -125,16 +108,7 @@ def _refused(event: dict[str, Any]) -> Response[str] | None:
                 why="not an access token",
             )
         return problem(HTTPStatus.UNAUTHORIZED, "an access token is required")
-    return refused_body(event) or _refused_query(event)
-
-
-def _refused_query(event: dict[str, Any]) -> Response[str] | None:
-    # A filter that is not known must not look like one that matched everything.
-    unknown = set(event.get("queryStringParameters") or {}) - KNOWN_QUERY
-    if unknown:
-        errors = [(name, "there is no such parameter") for name in sorted(unknown)]
-        return problem(HTTPStatus.BAD_REQUEST, "unknown query parameter", errors=errors)
-    return None
+    return refused_body(event)
 
 
 def _claims(event: dict[str, Any]) -> dict[str, Any]:

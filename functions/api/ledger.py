@@ -93,6 +93,7 @@ CHANGES: Final[Mapping[str, tuple[str, Callable[..., View] | None]]] = {
     "PUT /v1/tasks/{task_id}": ("task#{task_id}", _task),
     "PATCH /v1/tasks/{task_id}": ("task#{task_id}", _task),
     "DELETE /v1/tasks/{task_id}": ("task#{task_id}", _task),
+    "POST /v1/tasks/{task_id}/restore": ("task#{task_id}", None),
     "POST /v1/tasks/{task_id}/run": ("run#{run_id}", None),
     "POST /v1/tasks/{task_id}/backfill": ("task#{task_id}", None),
     "POST /v1/tasks/{task_id}/pause": ("task#{task_id}", _task),

@@ -31,6 +31,7 @@ ROUTES: Final[Mapping[str, Action | None]] = {
     "PUT /v1/servers/{server_id}": Action.SERVERS_WRITE,
     "PATCH /v1/servers/{server_id}": Action.SERVERS_WRITE,
     "DELETE /v1/servers/{server_id}": Action.SERVERS_WRITE,
+    "GET /v1/servers/{server_id}/executions": Action.RUNS_READ,
     "POST /v1/servers/{server_id}/check": Action.SERVERS_CHECK,
     "POST /v1/servers/{server_id}/host-keys": Action.SERVERS_WRITE,
     "POST /v1/tasks": Action.TASKS_WRITE,
@@ -39,6 +40,7 @@ ROUTES: Final[Mapping[str, Action | None]] = {
     "PUT /v1/tasks/{task_id}": Action.TASKS_WRITE,
     "PATCH /v1/tasks/{task_id}": Action.TASKS_WRITE,
     "DELETE /v1/tasks/{task_id}": Action.TASKS_WRITE,
+    "POST /v1/tasks/{task_id}/restore": Action.TASKS_WRITE,
     "POST /v1/tasks/{task_id}/run": Action.RUNS_START,
     "POST /v1/tasks/{task_id}/backfill": Action.RUNS_START,
     "POST /v1/tasks/{task_id}/pause": Action.TASKS_WRITE,
@@ -96,7 +98,7 @@ _PLACES: Final[Mapping[str, _Place]] = {
     ),
     "task_id": _Place(
         seen_by=Action.TASKS_READ,
-        find=lambda one: services().tasks.get(one).definition.environment,
+        find=lambda one: services().tasks.place(one),  # noqa: PLW0108  made later
         noun="task",
     ),
     "server_id": _Place(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -11,17 +12,23 @@ from aws_lambda_powertools.event_handler.openapi.params import Body
 
 from .bodies import HostKeyBody, ServerBody, merged
 from .request import (
+    From,
     IfMatch,
+    Instant,
     Limit,
     Nothing,
+    Order,
+    Text,
     Token,
     after,
     caller,
     listed,
     scope,
+    states_of,
     version,
+    window,
 )
-from .views import answer, empty, server_body, server_view
+from .views import answer, empty, execution_view, server_body, server_view
 from .wiring import now, services
 
 router = Router()
@@ -65,6 +72,28 @@ def change(
     return _change(
         server_id, merged(ServerBody, server_body(present), body), present.version
     )
+
+
+@router.get("/v1/servers/<server_id>/executions")
+def executions(
+    server_id: str,
+    state: Text = None,
+    from_: From = None,
+    to: Instant = None,
+    order: Order = None,
+    limit: Limit = 50,
+    next_token: Token = None,
+) -> Response[str]:
+    query = f"executions on {json.dumps([server_id, state, from_, to, order])}"
+    page = services().servers.executions(
+        server_id,
+        states=states_of(state),
+        window=window(order, from_, to),
+        limit=limit,
+        after=after(next_token, query),
+        scope=scope(router),
+    )
+    return answer(listed(page, execution_view, "run_id", query))
 
 
 @router.delete("/v1/servers/<server_id>")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -11,22 +12,28 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from cronhop.domain.access import Action
+from cronhop.domain.find import TaskFilter, TaskStatus
 from cronhop.domain.instant import instant
-from cronhop.domain.task import Task, TaskDefinition
+from cronhop.domain.task import Task, TaskDefinition, TaskKind
 from cronhop.errors import Invalid
 from cronhop.services.tasks import following, last_run
 
 from .bodies import RunBody, task_definition
 from .request import (
+    Id,
     IfMatch,
+    Instant,
     Limit,
     Nothing,
+    Order,
+    Text,
     Token,
     after,
     caller,
     listed,
     scope,
     version,
+    window,
 )
 from .schedule_body import BackfillBody, HoldBody, instant_of
 from .views import answer, empty, run_view, task_view, why_view
@@ -47,10 +54,36 @@ def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
 
 
 @router.get("/v1/tasks")
-def listing(limit: Limit = 50, next_token: Token = None) -> Response[str]:
-    query = "tasks"
+def listing(
+    status: TaskStatus | None = None,
+    created_by: Text = None,
+    server_id: Id = None,
+    tag: Text = None,
+    kind: TaskKind | None = None,
+    name: Text = None,
+    due_before: Instant = None,
+    order: Order = None,
+    limit: Limit = 50,
+    next_token: Token = None,
+) -> Response[str]:
+    asked = [status, created_by, server_id, tag, kind, name, due_before, order]
+    query = f"tasks {json.dumps(asked)}"
+    word, colon, value = (tag or "").partition(":")
     page = services().tasks.listing(
-        limit=limit, after=after(next_token, query), scope=scope(router)
+        now=now(),
+        wanted=TaskFilter(
+            status=status,
+            created_by=created_by,
+            server_id=server_id,
+            tag=(word, value if colon else None) if tag else None,
+            kind=kind,
+            name=name,
+            due_before=instant_of(due_before, "due_before"),
+        ),
+        window=window(order, None, None, default="oldest"),
+        limit=limit,
+        after=after(next_token, query),
+        scope=scope(router),
     )
     return answer(listed(page, _view, "task_id", query))
 
@@ -81,6 +114,14 @@ def change(
 def delete(task_id: str, if_match: IfMatch = None) -> Response[str]:
     services().tasks.delete(task_id, version=version(if_match), now=now())
     return empty()
+
+
+@router.post("/v1/tasks/<task_id>/restore")
+def restore(task_id: str, _: Nothing = None) -> Response[str]:
+    task = services().tasks.restore(
+        task_id, by=caller(router).name, now=now(), scope=scope(router)
+    )
+    return answer(_view(task), version=task.version)
 
 
 @router.post("/v1/tasks/<task_id>/run")
@@ -163,7 +204,7 @@ def _view(task: Task) -> dict[str, Any]:
     upcoming = None
     if task.pause and task.pause.is_over(now()):
         task = dataclasses.replace(task, pause=None)
-    if not task.invalid:
+    if not task.invalid and not task.deleted_at:
         try:
             upcoming = following(task, now())
         except Invalid as exc:

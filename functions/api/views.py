@@ -138,6 +138,7 @@ def task_view(
         else None,
         "pause": hold_view(task.pause),
         "invalid": task.invalid,
+        "deleted_at": instant(task.deleted_at),
         "version": task.version,
         "created_by": task.created_by,
         "created_at": instant(task.created_at),
@@ -246,6 +247,7 @@ def execution_view(
 ) -> dict[str, Any]:
     """Return an execution, with its earlier attempts where they were asked for."""
     view: dict[str, Any] = {
+        "run_id": execution.run_id,
         "server_id": execution.server_id,
         "position": execution.position,
         **_attempt_view(execution),

@@ -1006,9 +1006,9 @@ def test_forged_cursor_is_refused(api, key, query):
 
 def test_unknown_parameter_is_refused(api):
     """A filter that is not there must not look like one that found everything."""
-    answer = api("GET", "/v1/runs", query="state=failed")
+    answer = api("GET", "/v1/runs", query="status=failed")
 
-    assert (answer.status, fields(answer)) == (400, ["state"])
+    assert (answer.status, fields(answer)) == (400, ["status"])
 
 
 @pytest.mark.parametrize(
@@ -1018,6 +1018,7 @@ def test_unknown_parameter_is_refused(api):
         "runs/x/retry",
         "runs/x/executions/x/poll",
         "tasks/x/resume",
+        "tasks/x/restore",
         "servers/x/check",
         "channels/x/test",
     ],

@@ -32,6 +32,7 @@ class State(StrEnum):
         return self in ALARMING_STATES
 
 
+SCHEDULER = "scheduler"  # who made the runs of slots
 OPEN_STATES = frozenset({State.PENDING, State.RUNNING})
 ALARMING_STATES = frozenset({State.FAILED, State.TIMEOUT, State.LOST, State.MISSED})
 

@@ -92,6 +92,7 @@ class TaskDefinition:
     | output_cap_bytes | how much is kept of each stream                       |
     | enabled          | whether its schedule is followed                      |
     | environment      | it runs only on servers of it; None: on any           |
+    | tags             | free words to find it by                              |
     """
 
     name: str
@@ -112,6 +113,7 @@ class TaskDefinition:
     lost_after_s: int = LOST_AFTER_S
     output_cap_bytes: int = OUTPUT_CAP_BYTES
     environment: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def secrets(self) -> Mapping[str, str]:
@@ -153,6 +155,7 @@ class TaskDefinition:
             lost_after_s=plain.get("lost_after_s", LOST_AFTER_S),
             output_cap_bytes=plain.get("output_cap_bytes", OUTPUT_CAP_BYTES),
             environment=plain.get("environment"),
+            tags=plain.get("tags", {}),
         )
 
 
@@ -170,6 +173,7 @@ class Task:
     | waiting          | runs that wait for their turn, oldest first            |
     | invalid          | why its schedule is parked, None if it is not          |
     | pause            | what holds back its slots, None if nothing does        |
+    | deleted_at       | since when it is deleted, None if it is not            |
     """
 
     task_id: str
@@ -185,6 +189,7 @@ class Task:
     last_target: str | None = None
     waiting: tuple[str, ...] = ()
     pause: Hold | None = None
+    deleted_at: datetime | None = None
 
     @property
     def schedule(self) -> Schedule | None:

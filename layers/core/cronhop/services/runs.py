@@ -10,10 +10,12 @@ from functools import partial
 
 from cronhop.aws.output import OutputBucket
 from cronhop.domain.access import EVERYWHERE, Scope
+from cronhop.domain.find import RunFilter
 from cronhop.domain.ids import id_time, is_id
 from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.rollout import CANCELLED, Progress
 from cronhop.domain.run import (
+    SCHEDULER,
     Attempt,
     Execution,
     Run,
@@ -22,14 +24,15 @@ from cronhop.domain.run import (
     StreamRecord,
     Trigger,
 )
+from cronhop.domain.task import Task
 from cronhop.errors import Conflict, Invalid, NotFound
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.gate import MOVED
 from cronhop.services.plan import new_run
-from cronhop.services.visible import visible
+from cronhop.services.sift import sift
 from cronhop.store import attempts, executions, fleets, tasks
 from cronhop.store import runs as store
-from cronhop.store.page import Listing, Page
+from cronhop.store.page import NEWEST, Listing, Page, Window
 
 POLL_EVERY = timedelta(seconds=5)  # however many read the output of a command
 MAX_DIGITS = 9  # of a position
@@ -75,13 +78,14 @@ class Runs:
     def listing(
         self,
         *,
-        task_id: str | None,
         now: datetime,
         limit: int,
         after: str | None,
+        wanted: RunFilter = RunFilter(),  # noqa: B008  it is frozen
+        window: Window = NEWEST,
         scope: Scope = EVERYWHERE,
     ) -> Page[Run]:
-        """Return runs, newest first: of one task, or of all. Those in `scope`.
+        """Return the runs that are wanted, in the window and in `scope`.
 
         Raises Invalid if `after` can be no run's id.
         """
@@ -90,23 +94,25 @@ class Runs:
                 id_time(after)
             except ValueError as exc:
                 raise Invalid("next_token", "it is none of ours") from exc
-        listing: Listing[Run] = (
-            partial(store.of_task, task_id)
-            if task_id
-            else partial(store.recent, now=now)
-        )
-        if task_id and not scope.is_everywhere:
-            task = tasks.get(task_id, or_deleted=True) if is_id(task_id) else None
+        if wanted.task_id and not scope.is_everywhere:
+            task = _task(wanted.task_id)
             if task is None or not scope.admits(task.definition.environment):
                 return Page(items=[], last=None)  # as of a task that is not there
-        return visible(
-            listing,
+
+        def is_wanted(run: Run) -> bool:
+            return scope.admits(run.environment) and wanted.matches(run)
+
+        is_all = scope.is_everywhere and wanted in {
+            RunFilter(),
+            RunFilter(task_id=wanted.task_id),
+        }
+        return sift(
+            _listing(wanted, window, now),
             limit=limit,
             after=after,
-            scope=scope,
-            place=lambda run: run.environment,
+            wanted=None if is_all else is_wanted,
             key=lambda run: run.run_id,
-            newest_first=True,
+            newest_first=window.newest_first,
         )
 
     def targets(self, run: Run, *, limit: int) -> list[str]:
@@ -302,6 +308,30 @@ class Runs:
         if data or _grows(execution):
             return data, at
         return b"", record.total_bytes
+
+
+def _task(task_id: str) -> Task | None:
+    return tasks.get(task_id, or_deleted=True) if is_id(task_id) else None
+
+
+def _listing(wanted: RunFilter, window: Window, now: datetime) -> Listing[Run]:
+    """Return a short list that has all of the runs; only one of them knows servers."""
+    if wanted.server_id:
+        return partial(_of_server, wanted.server_id, window=window)
+    if wanted.task_id:
+        return partial(store.of_task, wanted.task_id, window=window)
+    if wanted.created_by and wanted.created_by != SCHEDULER:
+        return partial(store.of_creator, wanted.created_by, window=window)
+    return partial(store.recent, now=now, window=window)
+
+
+def _of_server(
+    server_id: str, *, limit: int, after: str | None, window: Window
+) -> Page[Run]:
+    found = executions.run_ids_of_server(
+        server_id, limit=limit, after=after, window=window
+    )
+    return store.page_of(found, limit)
 
 
 def _not_started(

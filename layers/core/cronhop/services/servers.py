@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from cronhop.aws.queue import Queue
 from cronhop.domain.access import EVERYWHERE, Scope
@@ -13,6 +14,7 @@ from cronhop.domain.host_key import fingerprint as fingerprint_of_line
 from cronhop.domain.host_key import parse_host_key
 from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.message import Probe
+from cronhop.domain.run import Execution, State
 from cronhop.domain.server import MAX_HOST_KEYS, Server, ServerDefinition
 from cronhop.domain.task import Task
 from cronhop.errors import (
@@ -23,10 +25,10 @@ from cronhop.errors import (
     QueueUnavailable,
 )
 from cronhop.services.credentials import require_credential
-from cronhop.services.visible import visible
+from cronhop.services.sift import sift
+from cronhop.store import executions, tasks
 from cronhop.store import servers as store
-from cronhop.store import tasks
-from cronhop.store.page import Page
+from cronhop.store.page import Page, Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,13 +159,40 @@ class Servers:
         self, *, limit: int, after: str | None, scope: Scope = EVERYWHERE
     ) -> Page[Server]:
         """Return servers, oldest first."""
-        return visible(
+        return sift(
             store.listing,
             limit=limit,
             after=after,
-            scope=scope,
-            place=lambda server: server.environment,
+            wanted=None
+            if scope.is_everywhere
+            else lambda server: scope.admits(server.environment),
             key=lambda server: server.server_id,
+        )
+
+    def executions(
+        self,
+        server_id: str,
+        *,
+        states: frozenset[State],
+        window: Window,
+        limit: int,
+        after: str | None,
+        scope: Scope = EVERYWHERE,
+    ) -> Page[Execution]:
+        """Return the executions on a server that are in one of the states, or all.
+
+        Sorted by their runs' ids. Raises NotFound.
+        """
+        server = self.get(server_id)
+        if not scope.admits(server.environment):
+            raise NotFound(f"there is no server {server_id}")
+        return sift(
+            partial(executions.of_server, server_id, window=window),
+            limit=limit,
+            after=after,
+            wanted=(lambda one: one.state in states) if states else None,
+            key=lambda one: one.run_id,
+            newest_first=window.newest_first,
         )
 
     def delete(

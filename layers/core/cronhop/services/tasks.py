@@ -6,9 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.credential import CredentialKind
+from cronhop.domain.find import TaskFilter, TaskStatus
 from cronhop.domain.hold import Hold
 from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.run import Run, State, Trigger
@@ -17,15 +19,15 @@ from cronhop.domain.schedule import check as check_schedule
 from cronhop.domain.targets import MAX_SERVER_IDS, Targets
 from cronhop.domain.task import Script, Spec, Task, TaskDefinition
 from cronhop.domain.transfer import Direction, FileTransfer
-from cronhop.errors import Invalid, NotFound, PreconditionFailed
+from cronhop.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.freeze import new_hold
 from cronhop.services.plan import new_run
-from cronhop.services.visible import visible
+from cronhop.services.sift import sift
 from cronhop.store import calendars, fleets, runs, servers
 from cronhop.store import tasks as store
-from cronhop.store.page import Page
+from cronhop.store.page import OLDEST, Listing, Page, Window
 
 MAX_DEFINITION_BYTES = 300 * 1024  # a row of DynamoDB may have 400 KiB
 
@@ -166,17 +168,44 @@ class Tasks:
             raise PreconditionFailed("it was changed since you read it")
         return task
 
+    def place(self, task_id: str) -> str | None:
+        """Return the environment of a task, a deleted one's too. Raises NotFound."""
+        task = store.get(task_id, or_deleted=True) if is_id(task_id) else None
+        if task is None:
+            raise NotFound(f"there is no task {task_id}")
+        return task.definition.environment
+
     def listing(
-        self, *, limit: int, after: str | None, scope: Scope = EVERYWHERE
+        self,
+        *,
+        now: datetime,
+        limit: int,
+        after: str | None,
+        wanted: TaskFilter = TaskFilter(),  # noqa: B008  it is frozen
+        window: Window = OLDEST,
+        scope: Scope = EVERYWHERE,
     ) -> Page[Task]:
-        """Return tasks, oldest first."""
-        return visible(
-            store.listing,
+        """Return the tasks that are wanted, and in the window."""
+        of_deleted = wanted.status is TaskStatus.DELETED
+        listing: Listing[Task] = partial(
+            store.listing, window=window, deleted=of_deleted
+        )
+        if wanted.created_by and not of_deleted:
+            listing = partial(store.of_creator, wanted.created_by, window=window)
+
+        def is_wanted(task: Task) -> bool:
+            return scope.admits(task.definition.environment) and wanted.matches(
+                task, next_run=_next_run(task, now), now=now
+            )
+
+        is_all = scope.is_everywhere and wanted == TaskFilter()
+        return sift(
+            listing,
             limit=limit,
             after=after,
-            scope=scope,
-            place=lambda task: task.definition.environment,
+            wanted=None if is_all else is_wanted,
             key=lambda task: task.task_id,
+            newest_first=window.newest_first,
         )
 
     def delete(self, task_id: str, *, version: int | None, now: datetime) -> None:
@@ -184,6 +213,38 @@ class Tasks:
         task = self.get(task_id, version=version)
         self.dispatcher.send_overdue(task, now)
         store.remove(task, now=now)
+
+    def restore(
+        self,
+        task_id: str,
+        *,
+        by: str,
+        now: datetime,
+        scope: Scope = EVERYWHERE,
+    ) -> Task:
+        """Bring a deleted task back; its schedule goes on from now.
+
+        Raises NotFound if it is not kept any more, Conflict if it is not deleted or its
+        name is taken, Invalid if something that it names is gone.
+        """
+        old = store.get(task_id, or_deleted=True) if is_id(task_id) else None
+        if old is None:
+            raise NotFound(f"there is no task {task_id}")
+        if old.deleted_at is None:
+            raise Conflict("it is not deleted")
+        new = replace(
+            old,
+            version=old.version + 1,
+            schedule_version=old.schedule_version + 1,
+            updated_at=now,
+            deleted_at=None,
+        )
+        self._check_within(new.definition, scope)
+        _check(new)
+        new = replace(new, next_run=following(new, now))
+        store.restore(old, new, by=by)
+        self.dispatcher.send_task(new, now)
+        return new
 
     def pause(
         self,
@@ -271,6 +332,16 @@ def last_run(task_id: str, *, scope: Scope = EVERYWHERE) -> Run | None:
         if after is None:
             break
     return None
+
+
+def _next_run(task: Task, now: datetime) -> datetime | None:
+    """Return the task's next slot, None if there is none or nobody knows."""
+    if task.invalid or task.deleted_at:
+        return None
+    try:
+        return following(task, now)
+    except Invalid:
+        return None
 
 
 def _timing(definition: TaskDefinition) -> tuple[object, bool]:

@@ -1,11 +1,10 @@
-"""What of a list somebody may see."""
+"""What of a list somebody may see, and wants to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
 
-from cronhop.domain.access import Scope
 from cronhop.domain.ids import beyond
 from cronhop.store.page import Listing, Page
 
@@ -15,29 +14,28 @@ PAGES = 5  # read for one page that is shown
 READ = 100  # items a page
 
 
-def visible(
+def sift(
     listing: Listing[T],
     *,
     limit: int,
     after: str | None,
-    scope: Scope,
-    place: Callable[[T], str | None],
+    wanted: Callable[[T], bool] | None,
     key: Callable[[T], str],
     newest_first: bool = False,
 ) -> Page[T]:
-    """Return a page of what the scope admits of a list, which is sorted by ids.
+    """Return a page of what is wanted of a list, which is sorted by ids.
 
-    `place` says of which environment an item is, `key` its id. A bounded piece of
-    the list is read: a page may be short, even empty, and be followed by another.
-    Its `last` is never the id of an item that is not shown.
+    `wanted` None: all, `key` says the id of an item. A bounded piece of the list is read: a page may be
+    short, even empty, and be followed by another. Its `last` is never the id of an
+    item that is not shown.
     """
-    if scope.is_everywhere:
+    if wanted is None:
         return listing(limit=limit, after=after)
     items: list[T] = []
     for _ in range(PAGES):
         page = listing(limit=READ, after=after)
         for item in page.items:
-            if not scope.admits(place(item)):
+            if not wanted(item):
                 continue
             if len(items) == limit:
                 return Page(items=items, last=key(items[-1]))
