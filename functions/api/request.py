@@ -16,7 +16,7 @@ from aws_lambda_powertools.event_handler import (
     Response,
 )
 from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Header, Query
+from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
 
 from cronhop.domain.access import Caller, Scope
 from cronhop.domain.run import State
@@ -25,6 +25,7 @@ from cronhop.store.page import Page, Window
 
 from .problems import problem
 from .schedule_body import instant_of
+from .specs import StrictBody
 
 VERSION_DIGITS = 19
 _IN_PATH = re.compile(r"{(\w+)}")
@@ -72,6 +73,13 @@ def states_of(text: str | None) -> frozenset[State]:
         if name not in set(State):
             raise Invalid("state", f"{name[:40]!r} is none of {', '.join(State)}")
     return frozenset(map(State, names))
+
+
+class NoBody(StrictBody):
+    """What is sent where nothing can be said: an object without fields."""
+
+
+Nothing = Annotated[NoBody | None, Body()]
 
 
 def caller(router: Router) -> Caller:

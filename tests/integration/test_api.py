@@ -1028,6 +1028,25 @@ def test_unknown_parameter_is_refused(api):
     assert (answer.status, fields(answer)) == (400, ["status"])
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "runs/x/cancel",
+        "runs/x/retry",
+        "runs/x/executions/x/poll",
+        "tasks/x/resume",
+        "tasks/x/restore",
+        "servers/x/check",
+        "channels/x/test",
+    ],
+)
+def test_a_field_is_refused_where_nothing_can_be_said(api, path):
+    """A retry that is asked for on some servers must not go to all of them."""
+    answer = api("POST", f"/v1/{path}", {"server_ids": ["x"]})
+
+    assert (answer.status, fields(answer)) == (400, ["server_ids"])
+
+
 def test_unparked_bad_task_does_not_hide_the_others(api, server):
     """A task whose zone is gone is listed with the reason."""
     bad = api("POST", "/v1/tasks", task_body(server)).body

@@ -31,6 +31,8 @@ TASKS_AT_ONCE = 200  # that are read together
 RUNS_AT_ONCE = 200  # whose rows are put together
 Row = TypeVar("Row", bound=tuple[Any, ...])
 
+_SECOND = timedelta(seconds=1)
+
 
 @dataclass(kw_only=True)
 class TickReport:
@@ -278,7 +280,7 @@ class Dispatcher:
             for run in one.runs
             if _is_to_start(rows[run.run_id])
         ]
-        refused = {message.run_id for message in self._deliver(messages, present())}
+        refused = {message.run_id for message in self._start(messages, present())}
         sent = {message.run_id for message, _ in messages} - refused
         done = []
         for one in planned:
@@ -296,6 +298,18 @@ class Dispatcher:
             if isinstance(outcome, Exception):
                 _fail(one.task.task_id, outcome, report)
             report.started += [run.run_id for run in one.runs if run.run_id in sent]
+
+    def _start(
+        self, messages: Sequence[tuple[Message, datetime]], now: datetime
+    ) -> list[Message]:
+        """Send starts for their slots; return those that the queue refused.
+
+        In whole seconds they come in the second before the slot, not after: the
+        gate waits for it, and an executor that has to be woken is awake by then.
+        """
+        return self._queue.send(
+            [(message, (slot - now) // _SECOND) for message, slot in messages]
+        )
 
     def _deliver(
         self, messages: Sequence[tuple[Message, datetime]], now: datetime
