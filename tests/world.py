@@ -364,15 +364,16 @@ class World:
     def records(self):
         """Return what the ledger's streams have told since the last look.
 
-        As Lambda hands it over; the template's filter leaves some of it out.
+        As Lambda hands it over, at the present time; the template's filter leaves
+        some of it out.
         """
         found = []
         for noun in ("runs", "executions"):
             table = dynamodb_backends[ACCOUNT][REGION].tables[PREFIX + noun]
             for item in table.stream_shard.items:
                 stream = dict(item.to_json()["dynamodb"])
-                at = stream["ApproximateCreationDateTime"]
-                stream["ApproximateCreationDateTime"] = int(at.timestamp())
+                at = int(self.clock().timestamp())
+                stream["ApproximateCreationDateTime"] = at
                 found.append({**item.to_json(), "dynamodb": stream})
             table.stream_shard.items = []
         return found

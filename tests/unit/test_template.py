@@ -58,6 +58,10 @@ SCHEMA: dict[str, tuple[list[str], dict[str, tuple[list[str], list[str] | None]]
         ["entity S", "at_ulid S"],
         {"by_actor": (["actor S", "at_ulid S"], None)},
     ),
+    "stats": (
+        ["subject S", "part S"],
+        {"unsuccessful": (["unsuccessful S", "subject S"], ["first_end"])},
+    ),
 }
 
 # Statements that may name no resource, and why.

@@ -1,4 +1,4 @@
-"""What follows from a change of the ledger: the outside is told.
+"""What follows from a change of the ledger: the outside is told, ends are counted.
 
 The tables' streams keep every change for a day and hand it over at least once, in
 the order of its row. So no executor has to say anything, and none can die
@@ -14,21 +14,23 @@ from cronhop.aws.bus import Bus
 from cronhop.domain.event import Event, of_execution, of_run
 from cronhop.domain.run import Execution, Run
 from cronhop.observe import log
+from cronhop.services.count import count
 from cronhop.store import changes, tasks
 from cronhop.store.changes import Change
 
 
 class Changes:
-    """Tells a bus of every change of a state."""
+    """Tells a bus of every change of a state, and counts those that are an end."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
     def follow(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Put the events of a stream's records on the bus.
+        """Put the events of a stream's records on the bus, and count ends.
 
-        Returns the sequence numbers of the records whose events were refused: the
-        stream hands them over again, and what comes after the first of them.
+        Returns the sequence numbers of the records whose events were refused, and
+        of all ends if they could not be counted: the stream hands them over again,
+        and what comes after the first of them.
         """
         found = list(_changes(records))
         names = _names(one.after for _, one in found if isinstance(one.after, Run))
@@ -43,6 +45,8 @@ class Changes:
             log.error(
                 "Events were refused", action="events_refused", count=len(refused)
             )
+        if not count([change for _, change in found]):
+            refused += [number for number, change in found if change.is_end]
         return refused
 
 
