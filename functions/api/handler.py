@@ -23,7 +23,7 @@ from cronhop.errors import (
 )
 from cronhop.observe import log
 
-from . import calendars, credentials, crontab, runs, schedule, servers, tasks
+from . import calendars, credentials, crontab, runs, schedule, servers, stats, tasks
 from .body import refused_body
 from .problems import problem, validation_problem
 from .views import answer
@@ -40,12 +40,14 @@ KNOWN_QUERY = frozenset(
         "at",
         "after",
         "minutes",
+        "from",
+        "to",
     }
 )
 OPEN_PATHS = frozenset({"/v1/health"})
 
 app = APIGatewayHttpResolver(enable_validation=True)
-for module in (credentials, servers, tasks, runs, calendars, schedule, crontab):
+for module in (credentials, servers, tasks, runs, calendars, schedule, crontab, stats):
     app.include_router(module.router)
 
 

@@ -18,6 +18,7 @@ from cronhop.services.freeze import Freeze
 from cronhop.services.preview import Preview
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
+from cronhop.services.statistics import Statistics
 from cronhop.services.tasks import Tasks
 from cronhop.services.upcoming import Upcoming
 from cronhop.services.why import Why
@@ -39,6 +40,7 @@ class Services:
     why: Why
     upcoming: Upcoming
     backfill: Backfill
+    statistics: Statistics
 
 
 @cache
@@ -71,6 +73,7 @@ def services() -> Services:
         why=Why(),
         upcoming=Upcoming(shards=settings.shards),
         backfill=Backfill(dispatcher=dispatcher),
+        statistics=Statistics(),
     )
 
 

@@ -10,7 +10,7 @@ from cronhop.domain.tally import (
     ALL,
     LATE_AFTER,
     Counts,
-    Scope,
+    Whose,
     of_execution,
     of_run,
     together,
@@ -47,8 +47,8 @@ EXECUTION = Execution(
     started_at=SLOT,
     finished_at=SLOT + timedelta(milliseconds=1024),
 )
-TASK = (Scope.TASK, "task")
-SERVER = (Scope.SERVER, "server")
+TASK = (Whose.TASK, "task")
+SERVER = (Whose.SERVER, "server")
 
 
 def test_a_run_on_one_server_counts_for_all_of_them():

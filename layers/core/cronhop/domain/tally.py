@@ -23,7 +23,7 @@ _BUSY = "busy_ms"
 _BUCKET = "d"  # and the bucket's number
 
 
-class Scope(StrEnum):
+class Whose(StrEnum):
     """What has counters of its own."""
 
     ALL = "all"  #: the runs of all tasks
@@ -31,8 +31,8 @@ class Scope(StrEnum):
     SERVER = "server"  #: the executions on one
 
 
-Subject = tuple[Scope, str]  # and the id of the task or the server
-ALL: Subject = (Scope.ALL, "")
+Subject = tuple[Whose, str]  # and the id of the task or the server
+ALL: Subject = (Whose.ALL, "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +81,9 @@ def of_run(run: Run, execution: Execution | None, *, seen_at: datetime) -> Tally
     duration = _duration(execution or run)
     if duration is not None and run.state in _TIMED:
         task[f"{_BUCKET}{bucket_of(duration)}"] += 1
-    adds[Scope.TASK, run.task_id] = task
+    adds[Whose.TASK, run.task_id] = task
     if execution:
-        adds[Scope.SERVER, execution.server_id] = _of_server(execution)
+        adds[Whose.SERVER, execution.server_id] = _of_server(execution)
     return Tally(
         run_id=run.run_id,
         server_id=None,
@@ -100,7 +100,7 @@ def of_execution(execution: Execution, *, seen_at: datetime) -> Tally:
         run_id=execution.run_id,
         server_id=execution.server_id,
         at=seen_at,
-        adds={(Scope.SERVER, execution.server_id): _of_server(execution)},
+        adds={(Whose.SERVER, execution.server_id): _of_server(execution)},
     )
 
 

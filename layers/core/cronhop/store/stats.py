@@ -26,7 +26,7 @@ from pynamodb.indexes import GlobalSecondaryIndex, IncludeProjection
 from pynamodb.models import Model
 
 from cronhop.domain.ids import shard_of
-from cronhop.domain.tally import Counts, Scope, Subject, Tally, together, total
+from cronhop.domain.tally import Counts, Subject, Tally, Whose, together, total
 from cronhop.store.attributes import LISTED, InstantAttribute
 from cronhop.store.connection import client, table, transaction, update
 
@@ -37,6 +37,7 @@ REMEMBERED = timedelta(days=4)
 # Of the counters of all runs, and of a day's servers. Fewer would not be found again.
 SHARDS = 4
 ENDS_AT_ONCE = 25  # four items each at most, and a transaction takes a hundred
+NEWEST = 32  # days in a page, where the newest are asked for first
 PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)  # before a transaction that met another one
 
 _RUN, _EVER = "run", "ever"
@@ -156,7 +157,7 @@ def _successes(tallies: Iterable[Tally]) -> Mapping[Key, datetime]:
     found: dict[Key, datetime] = {}
     for tally in tallies:
         if tally.task_id and tally.is_success:
-            key = ((Scope.TASK, tally.task_id), tally.day)
+            key = ((Whose.TASK, tally.task_id), tally.day)
             found[key] = max(tally.at, found.get(key, tally.at))
     return found
 
@@ -181,10 +182,10 @@ def _add(
 
 def _row(key: Key, who: str) -> StatRow:
     """Return the item of the counters; `who` chooses one where there are several."""
-    (scope, name), day = key
-    if scope is Scope.SERVER:
+    (whose, name), day = key
+    if whose is Whose.SERVER:
         return StatRow(_servers(day, shard_of(name, SHARDS)), name)
-    if scope is Scope.TASK:
+    if whose is Whose.TASK:
         return StatRow(_task(name), day.isoformat())
     return StatRow(_all(shard_of(who, SHARDS)), day.isoformat())
 
@@ -258,6 +259,14 @@ def of_task(task_id: str, first: date, last: date) -> Mapping[date, Counts]:
     return dict(_days(_task(task_id), first, last))
 
 
+def last_success(task_id: str) -> datetime | None:
+    """Return when a run of the task was last completed, None if none is known."""
+    for _, counts in _query(_task(task_id), newest_first=True):
+        if counts.last_success:
+            return counts.last_success
+    return None
+
+
 def of_servers(day: date) -> Mapping[str, Counts]:
     """Return the counters of the executions of a day, by server id."""
     return {
@@ -282,9 +291,12 @@ def _days(subject: str, first: date, last: date) -> Iterator[tuple[date, Counts]
 
 
 def _query(
-    subject: str, window: tuple[str, str] | None = None
+    subject: str,
+    window: tuple[str, str] | None = None,
+    *,
+    newest_first: bool = False,
 ) -> Iterator[tuple[str, Counts]]:
-    """Yield the parts of a subject and their counters.
+    """Yield the parts of a subject and their counters, in the order of the parts.
 
     Not by pynamodb's model: it leaves out what it has no name for.
     """
