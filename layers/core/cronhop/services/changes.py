@@ -13,7 +13,7 @@ from typing import Any
 from cronhop.aws.bus import Bus
 from cronhop.domain.event import Event, of_execution, of_run
 from cronhop.domain.run import Execution, Run
-from cronhop.observe import log
+from cronhop.observe import log, measure
 from cronhop.services.count import count
 from cronhop.store import changes, tasks
 from cronhop.store.changes import Change
@@ -60,6 +60,7 @@ def _changes(
         except Exception:  # noqa: BLE001  one bad row never holds up all the others
             keys = record.get("dynamodb", {}).get("Keys")
             log.exception("A row cannot be read", action="row_unreadable", keys=keys)
+            measure({"UnreadableRows": 1})
             continue
         if change and change.is_of_state:
             yield record["dynamodb"]["SequenceNumber"], change
