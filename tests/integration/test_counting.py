@@ -1,8 +1,6 @@
 """Counters: each end of the ledger is counted once, whatever comes twice or dies."""
 
 import json
-import random
-import threading
 from collections import Counter
 from datetime import timedelta
 
@@ -188,22 +186,23 @@ def test_who_meets_another_transaction_comes_again(world, monkeypatch):
     assert (len(naps), all_states()) == (3 + len(stats.PAUSES_S), {"cancelled": 1})
 
 
-def test_several_at_once_leave_exact_counters(world):
-    """Batches that overlap, each handed to two."""
-    task, records = ended(world, count=12)
-    chance = random.Random(7)
-    batches = [chance.sample(records, 12) for _ in range(4)]
-    threads = [
-        threading.Thread(target=world.changes.follow, args=[batch]) for batch in batches
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def test_who_counts_the_same_meanwhile_leaves_exact_counters(world):
+    """Between what another one has read and its transaction; it counts the rest."""
+    task, records = ended(world, count=6)
+    some, others = records[:8], records[4:]
+    pending = [others]
 
-    world.changes.follow(records)
+    def meanwhile(**kwargs):
+        if pending:
+            assert world.changes.follow(pending.pop()) == []
 
-    assert all_states() == states(task_counts(task)) == {"cancelled": 12}
+    events = connection.client().meta.events
+    events.register("before-call.dynamodb.TransactWriteItems", meanwhile)
+
+    assert world.changes.follow(some) == []
+
+    assert pending == []
+    assert all_states() == states(task_counts(task)) == {"cancelled": 6}
 
 
 def test_the_last_success_is_the_latest(world, server):

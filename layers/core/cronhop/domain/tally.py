@@ -43,7 +43,8 @@ class Tally:
     |------------|---------------------------------------------------------------|
     | run_id     | the run that ended, or one of whose executions did            |
     | server_id  | of that execution; None: the run                              |
-    | at         | when the end was put on record                                |
+    | at         | when it ended, by our clock                                   |
+    | seen_at    | when its row changed                                          |
     | adds       | what is added to which counter of whom                        |
     | task_id    | the task that is judged by this end; None: none is            |
     | is_success | whether it was completed                                      |
@@ -52,6 +53,7 @@ class Tally:
     run_id: str
     server_id: str | None
     at: datetime
+    seen_at: datetime
     adds: Mapping[Subject, Mapping[str, int]]
     task_id: str | None = None
     is_success: bool = False
@@ -88,6 +90,7 @@ def of_run(run: Run, execution: Execution | None, *, seen_at: datetime) -> Tally
         run_id=run.run_id,
         server_id=None,
         at=run.finished_at or seen_at,
+        seen_at=seen_at,
         adds=adds,
         task_id=run.task_id if run.state in JUDGED else None,
         is_success=run.state is State.COMPLETED,
@@ -100,6 +103,7 @@ def of_execution(execution: Execution, *, seen_at: datetime) -> Tally:
         run_id=execution.run_id,
         server_id=execution.server_id,
         at=seen_at,
+        seen_at=seen_at,
         adds={(Whose.SERVER, execution.server_id): _of_server(execution)},
     )
 

@@ -41,7 +41,6 @@ NEWEST = 32  # days in a page, where the newest are asked for first
 PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)  # before a transaction that met another one
 
 _RUN, _EVER = "run", "ever"
-_HELD = "ConditionalCheckFailed"
 _AGAIN = frozenset({"TransactionCanceledException", "TransactionInProgressException"})
 _NO_COUNTERS = frozenset({"subject", "part", "ttl", "last_success"})
 
@@ -116,25 +115,27 @@ def _count(tallies: Sequence[Tally]) -> None:
                 for key, adds in added:
                     success = None if key in superseded else successes.get(key)
                     _add(write, _row(key, left[0].run_id), adds, key[1], success)
+            return
         except TransactWriteError as exc:
-            held = [
-                reason is not None and reason.code == _HELD
-                for reason in exc.cancellation_reasons
-            ] or [False] * (len(left) + len(added))
-            # pynamodb puts what is put before what is updated.
-            counters = held[len(left) :]
+            refused = _refused(exc)
+            # pynamodb has what is put before what is updated.
             superseded |= {
                 key
-                for (key, _), is_held in zip(added, counters, strict=True)
-                if is_held
+                for number, (key, _) in enumerate(added, start=len(left))
+                if number in refused
             }
-            left = [
-                tally for tally, is_held in zip(left, held, strict=False) if not is_held
-            ]
-            if not any(held):
+            left = [one for number, one in enumerate(left) if number not in refused]
+            if not refused:
                 _pause(exc, next(pauses, None))
-        else:
-            return
+
+
+def _refused(exc: TransactWriteError) -> set[int]:
+    """Return which items of the transaction, from 0, had a condition that fails."""
+    return {
+        number
+        for number, reason in enumerate(exc.cancellation_reasons)
+        if reason is not None and reason.code == "ConditionalCheckFailed"
+    }
 
 
 def _pause(exc: TransactWriteError, pause_s: float | None) -> None:
@@ -148,7 +149,7 @@ def _mark(tally: Tally) -> StatRow:
     return StatRow(
         subject=f"ended#{tally.run_id}",
         part=tally.server_id or _RUN,
-        ttl=_ttl(tally.at + REMEMBERED),
+        ttl=_ttl(tally.seen_at + REMEMBERED),
     )
 
 
@@ -261,7 +262,8 @@ def of_task(task_id: str, first: date, last: date) -> Mapping[date, Counts]:
 
 def last_success(task_id: str) -> datetime | None:
     """Return when a run of the task was last completed, None if none is known."""
-    for _, counts in _query(_task(task_id), newest_first=True):
+    days = (date.min.isoformat(), date.max.isoformat())
+    for _, counts in _query(_task(task_id), days, newest_first=True):
         if counts.last_success:
             return counts.last_success
     return None
