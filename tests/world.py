@@ -380,7 +380,7 @@ class World:
 
     def dump(self):
         """Return everything the tables and the queue hold, as one text."""
-        nouns = ("servers", "tasks", "task_versions", "runs", "executions")
+        nouns = ("servers", "tasks", "task_versions", "runs", "executions", "stats")
         rows = [self.rows(noun) for noun in (*nouns, "credentials", "audit")]
         queue = sqs_backends[ACCOUNT][REGION].queues["test-queue"]
         bodies = [message.body for message in queue._messages]

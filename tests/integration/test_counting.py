@@ -1,12 +1,16 @@
 """Counters: each end of the ledger is counted once, whatever comes twice or dies."""
 
 import json
+import random
 from collections import Counter
 from datetime import timedelta
 
+import pytest
 from botocore.awsrequest import AWSResponse
 
 from cronhop.domain.retry import Retry
+from cronhop.domain.run import State
+from cronhop.domain.tally import ALL, Tally, Whose, total
 from cronhop.store import connection, stats
 from tests.world import NOW, Killed
 
@@ -203,6 +207,61 @@ def test_who_counts_the_same_meanwhile_leaves_exact_counters(world):
 
     assert pending == []
     assert all_states() == states(task_counts(task)) == {"cancelled": 6}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_batches_leave_exact_counters(world, monkeypatch, seed):
+    """In any order and number, with answers lost and transactions in the way."""
+    chance = random.Random(seed)
+    monkeypatch.setattr(stats.time, "sleep", lambda seconds: None)
+    conflicts = Conflicts(0)
+    events = connection.client().meta.events
+    events.register("before-call.dynamodb.TransactWriteItems", conflicts)
+    ends = [some_end(chance, number) for number in range(60)]
+    missing = {end.end_id for end in ends}
+
+    while missing:
+        batch = chance.choices(ends, k=chance.randint(1, 70))
+        conflicts.left = chance.choice([0, 0, 1, 3])
+        world.deathtrap.set_lossy(chance.choice([None, 0, 1]))
+        stats.count(batch)
+        missing -= {end.end_id for end in batch}
+
+    for (subject, day), adds in total(ends).items():
+        assert counters_of(subject, day) == adds
+
+
+def some_end(chance, number):
+    """Return an end of one of a few tasks, servers and days."""
+    at = NOW + timedelta(days=chance.randrange(2))
+    state = chance.choice([State.COMPLETED, State.FAILED])
+    adds = {
+        ALL: {state.value: 1},
+        (Whose.TASK, f"task {chance.randrange(3)}"): {
+            state.value: 1,
+            f"d{chance.randrange(4)}": 1,
+        },
+        (Whose.SERVER, f"server {chance.randrange(3)}"): {"busy_ms": number},
+    }
+    ((_, task_id),) = (subject for subject in adds if subject[0] is Whose.TASK)
+    return Tally(
+        run_id=f"run {number}",
+        server_id=None,
+        at=at + timedelta(seconds=number),
+        seen_at=at,
+        adds=adds,
+        task_id=task_id,
+        is_success=state is State.COMPLETED,
+    )
+
+
+def counters_of(subject, day):
+    whose, name = subject
+    if whose is Whose.SERVER:
+        return stats.of_servers(day)[name].counters
+    if whose is Whose.TASK:
+        return stats.of_task(name, day, day)[day].counters
+    return stats.of_all(day, day)[day].counters
 
 
 def test_the_last_success_is_the_latest(world, server):
