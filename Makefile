@@ -105,6 +105,9 @@ run: $(UV) ## bring the whole stack up on this machine, and run a first task
 token: $(UV) ## print an access token for the local stack
 	@$(RUN) --quiet python -m local token
 
+password: $(UV) ## print the password of the local stack's user
+	@$(RUN) --quiet python -m local password
+
 stop: $(UV) ## end the local stack; its state is kept
 	@$(RUN) python -m local down
 
@@ -122,7 +125,7 @@ check: lint floors types layers-check tools ## check all that is not a test
 clean: ## remove what was built and cached, but not the local stack
 	rm -rf .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	rm -rf .local/build .local/build.toml .local/cache infra/.aws-sam
-	find functions layers local tests -name __pycache__ -prune -exec rm -rf {} +
+	find clients functions layers local tests -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help setup format lint types floors test test-unit test-integration test-e2e test-slow \
-  bench layers layers-check tools build deploy run token stop reset check clean
+  bench layers layers-check tools build deploy run token password stop reset check clean

@@ -50,6 +50,11 @@ def token() -> None:
     print(stack.token())
 
 
+def password() -> None:
+    """print the user's password"""
+    print(Stack.from_env().notes()["password"])
+
+
 def status() -> None:
     """print whether the stack runs, and where"""
     stack = Stack.from_env()
@@ -67,6 +72,7 @@ COMMANDS: dict[str, Callable[[], object]] = {
     "down": down,
     "reset": reset,
     "token": token,
+    "password": password,
     "status": status,
     "build": build,
     "tools": tools,

@@ -158,10 +158,15 @@ It runs every minute now. The API is at
 
   {stack.api_url}
 
-Login     {notes["username"]}, password in {stack.directory / "stack.json"}
+Login     {notes["username"]}, make -s password
 Token     make -s token
 
-What has run, the task, and another run now:
+With the command line:
+
+  make -s password | .venv/bin/cronhop login --profile local --url {stack.api_url} --auth-endpoint {stack.endpoint_url} --username {notes["username"]} --password-stdin
+  .venv/bin/cronhop run '{TASK}' --follow
+
+With curl: what has run, the task, and another run now:
 
   curl -s {bearer} '{stack.api_url}/v1/runs?limit=5'
   curl -s {bearer} {stack.api_url}/v1/tasks/{task_id}

@@ -15,6 +15,7 @@ LAYERS = {
     "ApiFunction": ("CoreLayer", "DepsLayer"),
     "DispatcherFunction": ("CoreLayer", "DepsLayer"),
     "EventsFunction": ("CoreLayer", "DepsLayer"),
+    "NotifierFunction": ("CoreLayer", "DepsLayer"),
     "ExecutorFunction": ("CoreLayer", "DepsLayer", "DepsSshLayer"),
 }
 PROGRAM = """

@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import boto3
 from botocore.exceptions import ConnectionClosedError
@@ -21,6 +22,7 @@ from cronhop.aws.session import Session
 from cronhop.aws.topic import Topic
 from cronhop.domain.credential import Secret
 from cronhop.domain.message import Probe, read
+from cronhop.domain.notification import Notice
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import ServerDefinition, ServerStatus
 from cronhop.domain.targets import Targets
@@ -34,18 +36,23 @@ from cronhop.domain.task import (
 from cronhop.services.alarms import Alarms
 from cronhop.services.calendars import Calendars
 from cronhop.services.changes import Changes
+from cronhop.services.channels import Channels, Rules
 from cronhop.services.check import Checker
 from cronhop.services.credentials import Credentials
+from cronhop.services.deliver import Deliverer
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.execute import Executor
 from cronhop.services.freeze import Freeze
+from cronhop.services.notify import Notifier
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.tasks import Tasks
+from cronhop.services.templates import Templates
 from cronhop.services.visit import Invocation
 from cronhop.settings import Settings
 from cronhop.ssh.connections import Connections
 from cronhop.store import connection, executions, runs
+from cronhop.web.hook import Hook
 from tests.sshd import LOOPBACK
 from tests.template import tables
 
@@ -145,6 +152,10 @@ class World:
             CRONHOP_SHARDS="2",
             CRONHOP_TOPIC_ARN=self._subscribed_topic(),
             CRONHOP_BUS_NAME=self._watched_bus(),
+            CRONHOP_NOTICE_QUEUE_URL=sqs.create_queue(QueueName="test-notices")[
+                "QueueUrl"
+            ],
+            CRONHOP_TOPICS=f"arn:aws:sns:{REGION}:{ACCOUNT}:test-",
         )
         self.clock = Clock()
         self.deathtrap = Deathtrap()
@@ -163,7 +174,21 @@ class World:
         self.files = Files(self.session.client("s3"), self.settings.transfer_bucket)
         self.topic = Topic(self.session.client("sns"), self.settings.topic_arn)
         self.bus = Bus(self.session.client("events"), self.settings.bus_name)
-        self.changes = Changes(self.bus)
+        notices = Queue(self.session.client("sqs"), self.settings.notice_queue_url)
+        self.changes = Changes(self.bus, Notifier(notices))
+        self.deliverer = Deliverer(
+            self.secrets,
+            partial(Topic, self.session.client("sns")),
+            Hook(allowed=self.settings.allowed_networks),
+            now=self.clock,
+        )
+        self.channels = Channels(
+            queue=notices,
+            topics=self.settings.topics,
+            allowed_networks=self.settings.allowed_networks,
+            refused_networks=(),
+        )
+        self.rules = Rules()
         self.executor = Executor(
             self.queue,
             self.secrets,
@@ -180,6 +205,7 @@ class World:
             queue=self.queue, allowed_networks=self.settings.allowed_networks
         )
         self.tasks = Tasks(dispatcher=self.dispatcher)
+        self.templates = Templates(tasks=self.tasks)
         self.calendars = Calendars()
         self.freeze = Freeze()
         self.runs = Runs(bucket=self.bucket, dispatcher=self.dispatcher)
@@ -361,21 +387,33 @@ class World:
         taken = _take(self._events)
         return [(body["detail-type"], body["detail"]) for body in taken]
 
-    def records(self):
-        """Return what the ledger's streams have told since the last look.
+    def notices(self):
+        """Let the streams be followed, and take what channels are to be told."""
+        self.follow()
+        return [
+            Notice.from_json(json.dumps(body))
+            for body in _take(self.settings.notice_queue_url)
+        ]
+
+    def follow(self):
+        """Let the ledger's streams be followed to their present ends."""
+        for noun in ("runs", "executions"):
+            assert self.changes.follow(self.records(noun)) == []
+
+    def records(self, noun="runs"):
+        """Return what a table's stream has told since the last look.
 
         As Lambda hands it over, at the present time; the template's filter leaves
         some of it out.
         """
+        table = dynamodb_backends[ACCOUNT][REGION].tables[PREFIX + noun]
         found = []
-        for noun in ("runs", "executions"):
-            table = dynamodb_backends[ACCOUNT][REGION].tables[PREFIX + noun]
-            for item in table.stream_shard.items:
-                stream = dict(item.to_json()["dynamodb"])
-                at = int(self.clock().timestamp())
-                stream["ApproximateCreationDateTime"] = at
-                found.append({**item.to_json(), "dynamodb": stream})
-            table.stream_shard.items = []
+        for item in table.stream_shard.items:
+            stream = dict(item.to_json()["dynamodb"])
+            at = int(self.clock().timestamp())
+            stream["ApproximateCreationDateTime"] = at
+            found.append({**item.to_json(), "dynamodb": stream})
+        table.stream_shard.items = []
         return found
 
     def dump(self):

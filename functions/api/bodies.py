@@ -16,9 +16,17 @@ from pydantic import (
     PlainValidator,
     StringConstraints,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
 )
 
 from cronhop.domain.credential import Secret
+from cronhop.domain.parameter import (
+    MAX_PARAMETERS,
+    Parameter,
+    ParameterType,
+    ParameterWord,
+)
 from cronhop.domain.private_key import MAX_CHARACTERS
 from cronhop.domain.retry import MAX_INTERVAL_S, Retry
 from cronhop.domain.rollout import Rollout, Share
@@ -114,6 +122,12 @@ def _some(share: Share) -> Share:
     return share
 
 
+def _scalar(value: object) -> str | int | None:
+    if value is None or isinstance(value, str | int):
+        return value
+    raise ValueError("it is a text, a whole number, true or false")
+
+
 def _pick(value: object) -> Pick | int:
     if isinstance(value, int) and not isinstance(value, bool):
         if 1 <= value <= MAX_TARGETS:
@@ -121,6 +135,14 @@ def _pick(value: object) -> Pick | int:
     elif value in list(Pick):
         return Pick(str(value))
     raise ValueError(f"it is one of {', '.join(Pick)}, or a number up to {MAX_TARGETS}")
+
+
+def _argument(value: object, word: ValidatorFunctionWrapHandler) -> str | ParameterWord:
+    if not isinstance(value, dict):
+        return str(word(value))
+    if list(value) != ["parameter"] or not isinstance(value["parameter"], str):
+        raise ValueError('it is a word, or {"parameter": "NAME"}')
+    return ParameterWord(parameter=value["parameter"])
 
 
 def _variable(name: str) -> str:
@@ -193,6 +215,7 @@ class CredentialBody(SecretBody):
     """A credential and its value."""
 
     name: CredentialName
+    environment: Word | None = None
 
 
 class ServerBody(StrictBody):
@@ -252,7 +275,9 @@ class ScriptBody(StrictBody):
     interpreter: Annotated[
         list[Argument], Field(max_length=20), AfterValidator(_program)
     ] = []
-    arguments: Annotated[list[Argument], Field(max_length=100)] = []
+    arguments: Annotated[
+        list[Annotated[Argument, WrapValidator(_argument)]], Field(max_length=100)
+    ] = []
     workdir: Annotated[Value, StringConstraints(pattern=r"^/")] | None = None
     run_as: UserName | None = None
     environment: Annotated[dict[Variable, Value], Field(max_length=50)] = {}
@@ -268,6 +293,27 @@ class ScriptBody(StrictBody):
             run_as=self.run_as,
             environment=self.environment,
             secrets=self.secrets,
+        )
+
+
+class ParameterBody(StrictBody):
+    """A parameter; what may be said of one of its type is checked by the domain."""
+
+    name: str
+    type: Literal["string", "enum", "integer", "boolean", "server", "secret"]
+    description: Annotated[str, AfterValidator(_printable)] = ""
+    default: Annotated[str | int | bool | None, PlainValidator(_scalar)] = None
+    pattern: str | None = None
+    max_length: int | None = None
+    values: list[str] = []
+    minimum: int | None = None
+    maximum: int | None = None
+
+    def parameter(self) -> Parameter:
+        """Return what was sent."""
+        plain = dict(self)
+        return Parameter(
+            **plain | {"type": ParameterType(self.type), "values": tuple(self.values)}
         )
 
 
@@ -301,20 +347,29 @@ class TargetsBody(StrictBody):
         | None
     ) = None
     selector: SelectorBody | None = None
+    parameter: str | None = None
     pick: Annotated[Pick | int, PlainValidator(_pick)] = Pick.ALL
 
     def targets(self) -> Targets:
         """Return what was sent. Raises Invalid."""
-        if self.server_ids and self.selector:
+        ways = [
+            way
+            for way in ("server_ids", "selector", "parameter")
+            if getattr(self, way) is not None
+        ]
+        if not ways:
+            raise Invalid("targets", "it needs server_ids, a selector or a parameter")
+        if len(ways) > 1:
             raise Invalid(
-                "targets.selector",
-                "server_ids or a selector, not both; in a PATCH set the other to null",
+                f"targets.{ways[1]}",
+                f"{' or '.join(ways)}, not both; in a PATCH set the other to null",
             )
-        if self.server_ids is None and self.selector is None:
-            raise Invalid("targets", "it needs server_ids or a selector")
+        if self.parameter is not None and self.pick is not Pick.ALL:
+            raise Invalid("targets.pick", "a parameter is one server: leave it out")
         return Targets(
             server_ids=tuple(self.server_ids or ()),
             selector=self.selector.selector() if self.selector else None,
+            parameter=self.parameter,
             pick=self.pick,
         )
 
@@ -389,6 +444,9 @@ class TaskBody(StrictBody):
     catch_up: Literal["one", "all", "none"] = "one"
     catch_up_limit: Annotated[int, Field(ge=1, le=100)] = CATCH_UP_LIMIT
     enabled: bool = True
+    parameters: Annotated[list[ParameterBody], Field(max_length=MAX_PARAMETERS)] = []
+    environment: Word | None = None
+    tags: Annotated[dict[Word, Word], Field(max_length=50)] = {}
 
     def _definition(self, kind: TaskKind, spec: Spec) -> TaskDefinition:
         return TaskDefinition(
@@ -409,6 +467,9 @@ class TaskBody(StrictBody):
             rollout=self.rollout.rollout(),
             lost_after_s=self.lost_after_s,
             output_cap_bytes=self.output_cap_bytes,
+            parameters=tuple(one.parameter() for one in self.parameters),
+            environment=self.environment,
+            tags=self.tags,
         )
 
 
@@ -455,7 +516,10 @@ def task_definition(
     if present is not None:
         if body.get("kind", present["kind"]) != present["kind"]:
             # The spec of another kind has nothing in common with this one.
-            present = {name: value for name, value in present.items() if name != "spec"}
+            of_kind = {"spec", "parameters"}
+            present = {
+                name: value for name, value in present.items() if name not in of_kind
+            }
         if isinstance(body.get("schedule"), dict) and present["schedule"]:
             schedule = other_form(present["schedule"], body["schedule"])
             present = {**present, "schedule": schedule}
@@ -471,17 +535,32 @@ def task_definition(
     return task._definition(TaskKind(task.kind), spec)  # noqa: SLF001
 
 
-def _no_parameters(values: dict[str, str]) -> dict[str, str]:
-    if values:
-        raise ValueError("parameters are not there yet: leave it out")
-    return values
+def made_definition(
+    template: TaskDefinition, body: Mapping[str, Any]
+) -> tuple[TaskDefinition, Mapping[str, Any]]:
+    """Return the task that is to be made of a template, and its parameters' values.
+
+    What the body says stands instead of what the template does, field by field, but
+    for what the task does, which is the template's. Raises RequestValidationError,
+    Invalid.
+    """
+    own = dict(body)
+    values = own.pop("parameters", {})
+    if not isinstance(values, dict):
+        raise Invalid("parameters", "it is not a JSON object, { … }")
+    for name in ("kind", "spec"):
+        if name in own:
+            raise Invalid(name, "it is the template's; change the task afterwards")
+    if "name" not in own:
+        raise Invalid("name", "it is required")
+    return task_definition({**template.to_dict(), **own}), values
 
 
 class RunBody(StrictBody):
-    """A run by hand, on other servers than the task's if it says so."""
+    """A run by hand, on other servers and with other values if it says so."""
 
     targets: TargetsBody | None = None
-    parameters: Annotated[dict[str, str], AfterValidator(_no_parameters)] = {}
+    parameters: dict[str, Any] = {}
 
 
 B = TypeVar("B", bound=BaseModel)

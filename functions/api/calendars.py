@@ -20,7 +20,7 @@ router = Router()
 @router.post("/v1/calendars")
 def create(body: Annotated[CalendarBody, Body()]) -> Response[str]:
     calendar = services().calendars.create(
-        body.name, tuple(body.dates), by=caller(router), now=now()
+        body.name, tuple(body.dates), by=caller(router).name, now=now()
     )
     return answer(calendar_view(calendar), HTTPStatus.CREATED, version=calendar.version)
 
@@ -58,7 +58,7 @@ def delete(name: str, if_match: IfMatch = None) -> Response[str]:
 def freeze(body: Annotated[HoldBody | None, Body()] = None) -> Response[str]:
     asked = body or HoldBody()
     hold = services().freeze.put(
-        until=asked.until, reason=asked.reason, by=caller(router), now=now()
+        until=asked.until, reason=asked.reason, by=caller(router).name, now=now()
     )
     return answer({"freeze": hold_view(hold)})
 

@@ -20,7 +20,11 @@ router = Router()
 @router.post("/v1/credentials")
 def create(body: Annotated[CredentialBody, Body()]) -> Response[str]:
     credential = services().credentials.create(
-        body.name, body.secret(), by=caller(router), now=now()
+        body.name,
+        body.secret(),
+        by=caller(router).name,
+        now=now(),
+        environment=body.environment,
     )
     return answer(
         credential_view(credential), HTTPStatus.CREATED, version=credential.version

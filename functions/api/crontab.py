@@ -21,9 +21,9 @@ from cronhop.errors import Invalid
 from cronhop.services.tasks import usernames
 from cronhop.store.tasks import fit
 
-from .bodies import DAY_S, task_definition
+from .bodies import DAY_S, Word, task_definition
 from .problems import MAX_ERRORS, in_words, problem
-from .request import caller
+from .request import caller, scope
 from .specs import StrictBody
 from .views import answer
 from .wiring import now, services
@@ -46,12 +46,14 @@ class CrontabBody(StrictBody):
     enabled: bool = True
     timeout_s: Annotated[int, Field(ge=1, le=7 * DAY_S)] = DAY_S
     overlap: Literal["skip", "allow"] = "skip"
+    environment: Word | None = None
 
 
 @router.post("/v1/import/crontab")
 def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
+    scope(router).require(body.environment)
     entries = _entries(body)
-    logins = usernames(body.server_ids)
+    logins = usernames(body.server_ids, scope=scope(router))
     definitions, shown = [], []
     for entry in entries:
         definition, reason = _definition(body, entry, logins)
@@ -79,7 +81,9 @@ def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
             f"{len(refused)} of its lines cannot be tasks, so none was made",
             errors=refused[:MAX_ERRORS],
         )
-    made = services().tasks.create_all(definitions, by=caller(router), now=now())
+    made = services().tasks.create_all(
+        definitions, by=caller(router).name, now=now(), scope=scope(router)
+    )
     for one, task in zip(shown, made, strict=True):
         one["task_id"] = task.task_id
     return answer({"dry_run": False, "tasks": shown}, HTTPStatus.CREATED)
@@ -118,6 +122,7 @@ def _definition(
                 "timeout_s": body.timeout_s,
                 "overlap": body.overlap,
                 "enabled": body.enabled,
+                "environment": body.environment,
             }
         )
         services().tasks.try_out(definition, now=now())

@@ -13,8 +13,10 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from cronhop import __version__
+from cronhop.domain.access import Caller, grants_of
 from cronhop.errors import (
     Conflict,
+    Forbidden,
     Invalid,
     NotFound,
     OutputUnavailable,
@@ -22,38 +24,65 @@ from cronhop.errors import (
     QueueUnavailable,
 )
 from cronhop.observe import log
+from cronhop.settings import Settings
 
-from . import calendars, credentials, crontab, runs, schedule, servers, stats, tasks
+from . import (
+    audit,
+    calendars,
+    credentials,
+    crontab,
+    ledger,
+    me,
+    notifications,
+    rights,
+    runs,
+    schedule,
+    servers,
+    stats,
+    tasks,
+    templates,
+)
 from .body import refused_body
 from .problems import problem, validation_problem
+from .request import only_known_query
 from .views import answer
+from .wiring import services
 
-KNOWN_QUERY = frozenset(
-    {
-        "limit",
-        "next_token",
-        "task_id",
-        "stream",
-        "offset",
-        "encoding",
-        "attempt",
-        "at",
-        "after",
-        "minutes",
-        "from",
-        "to",
-    }
-)
 OPEN_PATHS = frozenset({"/v1/health"})
 
+# What an id token of OpenID Connect may hold and an access token does not.
+ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
+
 app = APIGatewayHttpResolver(enable_validation=True)
-for module in (credentials, servers, tasks, runs, calendars, schedule, crontab, stats):
+app.use([only_known_query, rights.check, ledger.keep])
+for module in (
+    credentials,
+    servers,
+    tasks,
+    runs,
+    calendars,
+    schedule,
+    crontab,
+    templates,
+    notifications,
+    stats,
+    audit,
+    me,
+):
     app.include_router(module.router)
 
 
 @app.get("/v1/health")
 def health() -> Response[str]:
-    return answer({"status": "ok", "version": __version__})
+    return answer({"status": "ok", "version": __version__, "login": _login()})
+
+
+def _login() -> dict[str, str] | None:
+    """Return where clients log in, None if this stack was not told."""
+    known = Settings.from_env()
+    if not known.issuer:
+        return None
+    return {"issuer": known.issuer, "client_id": known.client_id}
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -66,24 +95,33 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             "body": refused.body,
             "isBase64Encoded": False,
         }
-    app.append_context(claims=_claims(event))
+    if event.get("rawPath") not in OPEN_PATHS:
+        app.append_context(caller=_caller(_claims(event)))
     return app.resolve(event, context)
+
+
+def _caller(claims: dict[str, Any]) -> Caller:
+    subject = str(claims["sub"])
+    return Caller(
+        name=str(claims.get("username") or subject),
+        subject=subject,
+        grants=grants_of(claims.get(services().settings.groups_claim)),
+    )
 
 
 def _refused(event: dict[str, Any]) -> Response[str] | None:
     """Return the error for a request that no route shall see, None for others."""
     if event.get("rawPath") not in OPEN_PATHS and not _is_access_token(event):
+        if _claims(event).get("sub"):
+            ledger.refused(
+                event,
+                _caller(_claims(event)),
+                action="login",
+                status=HTTPStatus.UNAUTHORIZED.value,
+                why="not an access token",
+            )
         return problem(HTTPStatus.UNAUTHORIZED, "an access token is required")
-    return refused_body(event) or _refused_query(event)
-
-
-def _refused_query(event: dict[str, Any]) -> Response[str] | None:
-    # A filter that is not known must not look like one that matched everything.
-    unknown = set(event.get("queryStringParameters") or {}) - KNOWN_QUERY
-    if unknown:
-        errors = [(name, "there is no such parameter") for name in sorted(unknown)]
-        return problem(HTTPStatus.BAD_REQUEST, "unknown query parameter", errors=errors)
-    return None
+    return refused_body(event)
 
 
 def _claims(event: dict[str, Any]) -> dict[str, Any]:
@@ -93,10 +131,14 @@ def _claims(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_access_token(event: dict[str, Any]) -> bool:
-    # The authorizer has checked signature, issuer, client and time. It lets the
-    # pool's id tokens pass, which say who somebody is and grant nothing.
+    # The authorizer has checked signature, issuer, client and time. It lets id
+    # tokens pass, which say who somebody is and grant nothing. Cognito names the
+    # use of each token; elsewhere it may go unsaid.
     claims = _claims(event)
-    return claims.get("token_use") == "access" and bool(claims.get("exp"))
+    if not (claims.get("exp") and claims.get("sub")):
+        return False
+    uses = {"access"} if services().settings.is_cognito else {"access", None}
+    return claims.get("token_use") in uses and not ID_TOKEN_CLAIMS & claims.keys()
 
 
 @app.exception_handler(RequestValidationError)
@@ -113,6 +155,21 @@ def _on_invalid(exc: Invalid) -> Response[str]:
 @app.exception_handler(NotFound)
 def _on_not_found(exc: NotFound) -> Response[str]:
     return problem(HTTPStatus.NOT_FOUND, str(exc))
+
+
+@app.exception_handler(Forbidden)
+def _on_forbidden(exc: Forbidden) -> Response[str]:
+    request = app.request
+    action = rights.ROUTES[f"{request.method} {request.route}"]
+    ledger.refused(
+        app.current_event.raw_event,
+        app.context["caller"],
+        action=str(action),
+        status=HTTPStatus.FORBIDDEN.value,
+        why=str(exc),
+    )
+    errors = [(exc.field, exc.message)] if exc.field else []
+    return problem(HTTPStatus.FORBIDDEN, str(exc), errors=errors)
 
 
 @app.exception_handler(Conflict)

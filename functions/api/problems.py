@@ -13,6 +13,8 @@ READ_ONLY = "it is set by cronhop; leave it out"
 SET_BY_CRONHOP = frozenset(
     {
         "task_id",
+        "template",
+        "template_id",
         "server_id",
         "next_run",
         "last_run",

@@ -6,13 +6,20 @@ import base64
 import binascii
 import json
 from collections.abc import Callable
-from typing import Annotated, Any
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
 
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Header, Query
 
+from cronhop.domain.access import Caller, Scope
+from cronhop.domain.run import State
 from cronhop.errors import Invalid, PreconditionFailed
-from cronhop.store.page import Page
+from cronhop.store.page import Page, Window
+
+from .problems import problem
+from .schedule_body import instant_of
 
 VERSION_DIGITS = 19
 MAX_LIST_BYTES = 2 * 1024 * 1024  # as JSON, which the answer escapes once more
@@ -20,12 +27,57 @@ MAX_LIST_BYTES = 2 * 1024 * 1024  # as JSON, which the answer escapes once more
 Limit = Annotated[int, Query(ge=1, le=100)]
 Token = Annotated[str | None, Query(max_length=1024)]
 IfMatch = Annotated[str | None, Header(alias="If-Match")]
+Order = Annotated[Literal["newest", "oldest"] | None, Query()]
+Text = Annotated[str | None, Query(min_length=1, max_length=200)]
+Id = Annotated[str | None, Query(max_length=26)]
+Instant = Annotated[str | None, Query(max_length=40)]
+From = Annotated[str | None, Query(alias="from", max_length=40)]
 
 
-def caller(router: Router) -> str:
-    """Return the name of who asks, as the token says."""
-    claims = router.context["claims"]
-    return str(claims.get("username") or claims["sub"])
+def only_known_query(
+    app: APIGatewayHttpResolver, next_middleware: Callable[..., Response[str]]
+) -> Response[str]:
+    """Let a request through whose route knows all of its query.
+
+    A filter that is not known must not look like one that matched everything.
+    """
+    known = {one.alias for one in app.context["_route"].dependant.query_params}
+    unknown = set(app.current_event.query_string_parameters) - known
+    if unknown:
+        errors = [(name, "there is no such parameter") for name in sorted(unknown)]
+        return problem(HTTPStatus.BAD_REQUEST, "unknown query parameter", errors=errors)
+    return next_middleware(app)
+
+
+def window(
+    order: str | None, since: str | None, until: str | None, *, default: str = "newest"
+) -> Window:
+    """Return the piece of a list that somebody wants. Raises Invalid."""
+    first, last = instant_of(since, "from"), instant_of(until, "to")
+    if first and last and first > last:
+        raise Invalid("to", "it is earlier than from")
+    return Window(since=first, until=last, newest_first=(order or default) == "newest")
+
+
+def states_of(text: str | None) -> frozenset[State]:
+    """Return the states of a list with commas, empty: any. Raises Invalid."""
+    names = text.split(",") if text else []
+    for name in names:
+        if name not in set(State):
+            raise Invalid("state", f"{name[:40]!r} is none of {', '.join(State)}")
+    return frozenset(map(State, names))
+
+
+def caller(router: Router) -> Caller:
+    """Return who asks, as the token says."""
+    who: Caller = router.context["caller"]
+    return who
+
+
+def scope(router: Router) -> Scope:
+    """Return in which environments who asks may do what the route does."""
+    where: Scope = router.context["scope"]
+    return where
 
 
 def version(if_match: str | None) -> int | None:

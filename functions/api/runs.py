@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Annotated, Literal
 
@@ -9,9 +10,24 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
-from cronhop.domain.run import Stream
+from cronhop.domain.find import RunFilter
+from cronhop.domain.run import Stream, Trigger
 
-from .request import Limit, Token, after, caller, listed
+from .request import (
+    From,
+    Id,
+    Instant,
+    Limit,
+    Order,
+    Text,
+    Token,
+    after,
+    caller,
+    listed,
+    scope,
+    states_of,
+    window,
+)
 from .views import answer, execution_view, output_view, run_view, whole_run_view
 from .wiring import now, services
 
@@ -23,13 +39,32 @@ router = Router()
 
 @router.get("/v1/runs")
 def listing(
-    task_id: Annotated[str | None, Query(max_length=26)] = None,
+    task_id: Id = None,
+    server_id: Id = None,
+    created_by: Text = None,
+    state: Text = None,
+    trigger: Trigger | None = None,
+    from_: From = None,
+    to: Instant = None,
+    order: Order = None,
     limit: Limit = 50,
     next_token: Token = None,
 ) -> Response[str]:
-    query = f"runs of {task_id}" if task_id else "runs"
+    asked = [task_id, server_id, created_by, state, trigger, from_, to, order]
+    query = f"runs {json.dumps(asked)}"
     page = services().runs.listing(
-        task_id=task_id, now=now(), limit=limit, after=after(next_token, query)
+        now=now(),
+        wanted=RunFilter(
+            task_id=task_id,
+            server_id=server_id,
+            created_by=created_by,
+            states=states_of(state),
+            trigger=trigger,
+        ),
+        window=window(order, from_, to),
+        limit=limit,
+        after=after(next_token, query),
+        scope=scope(router),
     )
     return answer(listed(page, run_view, "run_id", query))
 
@@ -40,18 +75,19 @@ def get(run_id: str) -> Response[str]:
     page = services().runs.executions(run, limit=EXECUTIONS_SHOWN, after=None)
     targets = services().runs.targets(run, limit=EXECUTIONS_SHOWN)
     counts = services().runs.counts(run, page.items)
-    return answer(whole_run_view(run, targets, counts, page.items))
+    parameters = services().runs.parameters(run)
+    return answer(whole_run_view(run, parameters, targets, counts, page.items))
 
 
 @router.post("/v1/runs/<run_id>/cancel")
 def cancel(run_id: str) -> Response[str]:
-    run = services().runs.cancel(run_id, by=caller(router), now=now())
+    run = services().runs.cancel(run_id, by=caller(router).name, now=now())
     return answer(run_view(run), HTTPStatus.ACCEPTED)
 
 
 @router.post("/v1/runs/<run_id>/retry")
 def retry(run_id: str) -> Response[str]:
-    run = services().runs.retry(run_id, by=caller(router), now=now())
+    run = services().runs.retry(run_id, by=caller(router).name, now=now())
     return answer(run_view(run), HTTPStatus.ACCEPTED)
 
 

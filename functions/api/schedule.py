@@ -12,6 +12,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from cronhop.domain.instant import instant
 from cronhop.services.preview import Slot
 
+from .request import scope
 from .schedule_body import PreviewBody, instant_of
 from .views import answer
 from .wiring import now, services
@@ -26,6 +27,7 @@ def preview(body: Annotated[PreviewBody, Body()]) -> Response[str]:
         after=body.after or now(),
         count=body.count,
         task_id=body.task_id,
+        scope=scope(router),
     )
     return answer(
         {
@@ -43,7 +45,7 @@ def upcoming(
     present = now().replace(microsecond=0)
     start = max(instant_of(after, "after") or present, present)
     until = start + timedelta(minutes=minutes)
-    coming = services().upcoming.upcoming(start, until)
+    coming = services().upcoming.upcoming(start, until, scope=scope(router))
     return answer(
         {
             "after": instant(start),

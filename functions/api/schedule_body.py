@@ -83,7 +83,7 @@ def _printable(text: str) -> str:
 
 Instant = Annotated[datetime, BeforeValidator(instant)]
 WholeSecond = Annotated[datetime, BeforeValidator(_whole)]
-CalendarName = Annotated[
+SlugName = Annotated[
     str,
     StringConstraints(
         min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -103,7 +103,7 @@ class DatesBody(StrictBody):
 class CalendarBody(DatesBody):
     """A calendar."""
 
-    name: CalendarName
+    name: SlugName
 
 
 class HoldBody(StrictBody):
@@ -135,9 +135,7 @@ class ScheduleBody(StrictBody):
     timezone: str = "UTC"
     starts_at: WholeSecond | None = None
     ends_at: WholeSecond | None = None
-    exclude_calendars: Annotated[
-        list[CalendarName], Field(max_length=MAX_CALENDARS)
-    ] = []
+    exclude_calendars: Annotated[list[SlugName], Field(max_length=MAX_CALENDARS)] = []
 
     def schedule(self) -> Schedule:
         """Return what was sent. Raises Invalid."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -10,8 +11,23 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
 from .bodies import HostKeyBody, ServerBody, merged
-from .request import IfMatch, Limit, Token, after, caller, listed, version
-from .views import answer, empty, server_body, server_view
+from .request import (
+    From,
+    IfMatch,
+    Instant,
+    Limit,
+    Order,
+    Text,
+    Token,
+    after,
+    caller,
+    listed,
+    scope,
+    states_of,
+    version,
+    window,
+)
+from .views import answer, empty, execution_view, server_body, server_view
 from .wiring import now, services
 
 router = Router()
@@ -19,14 +35,18 @@ router = Router()
 
 @router.post("/v1/servers")
 def create(body: Annotated[ServerBody, Body()]) -> Response[str]:
-    server = services().servers.create(body.definition(), by=caller(router), now=now())
+    server = services().servers.create(
+        body.definition(), by=caller(router).name, now=now(), scope=scope(router)
+    )
     return answer(server_view(server), HTTPStatus.CREATED, version=server.version)
 
 
 @router.get("/v1/servers")
 def listing(limit: Limit = 50, next_token: Token = None) -> Response[str]:
     query = "servers"
-    page = services().servers.listing(limit=limit, after=after(next_token, query))
+    page = services().servers.listing(
+        limit=limit, after=after(next_token, query), scope=scope(router)
+    )
     return answer(listed(page, server_view, "server_id", query))
 
 
@@ -53,9 +73,31 @@ def change(
     )
 
 
+@router.get("/v1/servers/<server_id>/executions")
+def executions(
+    server_id: str,
+    state: Text = None,
+    from_: From = None,
+    to: Instant = None,
+    order: Order = None,
+    limit: Limit = 50,
+    next_token: Token = None,
+) -> Response[str]:
+    query = f"executions on {json.dumps([server_id, state, from_, to, order])}"
+    page = services().servers.executions(
+        server_id,
+        states=states_of(state),
+        window=window(order, from_, to),
+        limit=limit,
+        after=after(next_token, query),
+        scope=scope(router),
+    )
+    return answer(listed(page, execution_view, "run_id", query))
+
+
 @router.delete("/v1/servers/<server_id>")
 def delete(server_id: str, if_match: IfMatch = None) -> Response[str]:
-    services().servers.delete(server_id, version=version(if_match))
+    services().servers.delete(server_id, version=version(if_match), scope=scope(router))
     return empty()
 
 
@@ -81,6 +123,6 @@ def approve(
 
 def _change(server_id: str, body: ServerBody, old: int | None) -> Response[str]:
     server = services().servers.change(
-        server_id, body.definition(), version=old, now=now()
+        server_id, body.definition(), version=old, now=now(), scope=scope(router)
     )
     return answer(server_view(server), version=server.version)

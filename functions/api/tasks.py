@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -10,13 +11,29 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
+from cronhop.domain.access import Action
+from cronhop.domain.find import TaskFilter, TaskStatus
 from cronhop.domain.instant import instant
-from cronhop.domain.task import Task, TaskDefinition
+from cronhop.domain.task import Task, TaskDefinition, TaskKind
 from cronhop.errors import Invalid
 from cronhop.services.tasks import following, last_run
 
-from .bodies import RunBody, task_definition
-from .request import IfMatch, Limit, Token, after, caller, listed, version
+from .bodies import RunBody, made_definition, task_definition
+from .request import (
+    Id,
+    IfMatch,
+    Instant,
+    Limit,
+    Order,
+    Text,
+    Token,
+    after,
+    caller,
+    listed,
+    scope,
+    version,
+    window,
+)
 from .schedule_body import BackfillBody, HoldBody, instant_of
 from .views import answer, empty, run_view, task_view, why_view
 from .wiring import now, services
@@ -26,14 +43,64 @@ router = Router()
 
 @router.post("/v1/tasks")
 def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
-    task = services().tasks.create(task_definition(body), by=caller(router), now=now())
+    task = services().tasks.create(
+        task_definition(body),
+        by=caller(router).name,
+        now=now(),
+        scope=scope(router),
+    )
+    return answer(_view(task), HTTPStatus.CREATED, version=task.version)
+
+
+@router.post("/v1/templates/<template_id>/tasks")
+def make(
+    template_id: str, body: Annotated[dict[str, Any], Body()], if_match: IfMatch = None
+) -> Response[str]:
+    template = services().templates.get(template_id, version=version(if_match))
+    definition, values = made_definition(template.definition, body)
+    task = services().templates.make(
+        template,
+        definition,
+        values,
+        by=caller(router).name,
+        now=now(),
+        scope=scope(router),
+    )
     return answer(_view(task), HTTPStatus.CREATED, version=task.version)
 
 
 @router.get("/v1/tasks")
-def listing(limit: Limit = 50, next_token: Token = None) -> Response[str]:
-    query = "tasks"
-    page = services().tasks.listing(limit=limit, after=after(next_token, query))
+def listing(
+    status: TaskStatus | None = None,
+    created_by: Text = None,
+    server_id: Id = None,
+    tag: Text = None,
+    kind: TaskKind | None = None,
+    name: Text = None,
+    due_before: Instant = None,
+    order: Order = None,
+    limit: Limit = 50,
+    next_token: Token = None,
+) -> Response[str]:
+    asked = [status, created_by, server_id, tag, kind, name, due_before, order]
+    query = f"tasks {json.dumps(asked)}"
+    word, colon, value = (tag or "").partition(":")
+    page = services().tasks.listing(
+        now=now(),
+        wanted=TaskFilter(
+            status=status,
+            created_by=created_by,
+            server_id=server_id,
+            tag=(word, value if colon else None) if tag else None,
+            kind=kind,
+            name=name,
+            due_before=instant_of(due_before, "due_before"),
+        ),
+        window=window(order, None, None, default="oldest"),
+        limit=limit,
+        after=after(next_token, query),
+        scope=scope(router),
+    )
     return answer(listed(page, _view, "task_id", query))
 
 
@@ -65,11 +132,24 @@ def delete(task_id: str, if_match: IfMatch = None) -> Response[str]:
     return empty()
 
 
+@router.post("/v1/tasks/<task_id>/restore")
+def restore(task_id: str) -> Response[str]:
+    task = services().tasks.restore(
+        task_id, by=caller(router).name, now=now(), scope=scope(router)
+    )
+    return answer(_view(task), version=task.version)
+
+
 @router.post("/v1/tasks/<task_id>/run")
 def run(task_id: str, body: Annotated[RunBody | None, Body()] = None) -> Response[str]:
     targets = body.targets.targets() if body and body.targets else None
     started = services().tasks.run(
-        task_id, by=caller(router), now=now(), targets=targets
+        task_id,
+        by=caller(router).name,
+        now=now(),
+        targets=targets,
+        parameters=body.parameters if body else None,
+        scope=scope(router),
     )
     return answer(run_view(started), HTTPStatus.ACCEPTED)
 
@@ -80,7 +160,7 @@ def backfill(task_id: str, body: Annotated[BackfillBody, Body()]) -> Response[st
         task_id,
         body.from_,
         body.to,
-        by=caller(router),
+        by=caller(router).name,
         now=now(),
         dry_run=body.dry_run,
         again=body.again,
@@ -103,7 +183,11 @@ def pause(
 ) -> Response[str]:
     asked = body or HoldBody()
     task = services().tasks.pause(
-        task_id, until=asked.until, reason=asked.reason, by=caller(router), now=now()
+        task_id,
+        until=asked.until,
+        reason=asked.reason,
+        by=caller(router).name,
+        now=now(),
     )
     return answer(_view(task), version=task.version)
 
@@ -118,13 +202,20 @@ def resume(task_id: str) -> Response[str]:
 def why(
     task_id: str, at: Annotated[str | None, Query(max_length=40)] = None
 ) -> Response[str]:
-    asked = services().why.why(task_id, instant_of(at, "at") or now(), now=now())
+    asked = services().why.why(
+        task_id, instant_of(at, "at") or now(), now=now(), scope=scope(router)
+    )
     return answer(why_view(asked))
 
 
 def _change(task_id: str, definition: TaskDefinition, old: int | None) -> Response[str]:
     task = services().tasks.change(
-        task_id, definition, version=old, by=caller(router), now=now()
+        task_id,
+        definition,
+        version=old,
+        by=caller(router).name,
+        now=now(),
+        scope=scope(router),
     )
     return answer(_view(task), version=task.version)
 
@@ -134,10 +225,12 @@ def _view(task: Task) -> dict[str, Any]:
     upcoming = None
     if task.pause and task.pause.is_over(now()):
         task = dataclasses.replace(task, pause=None)
-    if not task.invalid:
+    if not task.invalid and not task.deleted_at:
         try:
             upcoming = following(task, now())
         except Invalid as exc:
             # Its zone is gone since it was written; the tick will park it.
             task = dataclasses.replace(task, invalid=str(exc))
-    return task_view(task, next_run=upcoming, last_run=last_run(task.task_id))
+    seen = caller(router).scope(Action.RUNS_READ)
+    newest = last_run(task.task_id, scope=seen)
+    return task_view(task, next_run=upcoming, last_run=newest)

@@ -17,9 +17,12 @@ from cronhop.domain.calendar import Calendar
 from cronhop.domain.credential import Credential
 from cronhop.domain.hold import Hold
 from cronhop.domain.instant import instant
+from cronhop.domain.notification import Channel, ChannelKind, Rule
+from cronhop.domain.parameter import Value
 from cronhop.domain.run import Attempt, Execution, Run, State, StreamRecord
 from cronhop.domain.server import Server
 from cronhop.domain.task import Task
+from cronhop.domain.template import Template
 from cronhop.services.runs import OutputPage
 from cronhop.services.why import Answer
 
@@ -53,6 +56,7 @@ def credential_view(credential: Credential) -> dict[str, Any]:
         "name": credential.name,
         "kind": credential.kind.value,
         "fingerprint": credential.fingerprint,
+        "environment": credential.environment,
         "version": credential.version,
         "created_by": credential.created_by,
         "created_at": instant(credential.created_at),
@@ -136,10 +140,35 @@ def task_view(
         else None,
         "pause": hold_view(task.pause),
         "invalid": task.invalid,
+        "template": asdict(task.template) if task.template else None,
+        "deleted_at": instant(task.deleted_at),
         "version": task.version,
         "created_by": task.created_by,
         "created_at": instant(task.created_at),
         "updated_at": instant(task.updated_at),
+    }
+
+
+def template_view(template: Template) -> dict[str, Any]:
+    """Return a template."""
+    return {
+        "template_id": template.template_id,
+        **template.definition.to_dict(),
+        "version": template.version,
+        "created_by": template.created_by,
+        "created_at": instant(template.created_at),
+        "updated_at": instant(template.updated_at),
+    }
+
+
+def made_view(task: Task, template: Template) -> dict[str, Any]:
+    """Return of a task how it stands to the template that it was made of."""
+    version = task.template.version if task.template else None
+    return {
+        "task_id": task.task_id,
+        "name": task.definition.name,
+        "template_version": version,
+        "behind": version != template.version,
     }
 
 
@@ -155,6 +184,45 @@ def why_view(asked: Answer) -> dict[str, Any]:
     }
 
 
+def channel_view(channel: Channel) -> dict[str, Any]:
+    """Return a channel, and what became of the last thing sent over it."""
+    is_topic = channel.kind is ChannelKind.SNS
+    last = channel.last_delivery
+    return {
+        "name": channel.name,
+        "kind": channel.kind.value,
+        "url": None if is_topic else channel.target,
+        "topic_arn": channel.target if is_topic else None,
+        "credential": channel.credential,
+        "last_delivery": {"at": instant(last.at), "ok": last.ok, "reason": last.reason}
+        if last
+        else None,
+        **_made(channel),
+    }
+
+
+def rule_view(rule: Rule) -> dict[str, Any]:
+    """Return a rule."""
+    return {
+        "name": rule.name,
+        "on": [one.value for one in rule.on],
+        "channels": list(rule.channels),
+        "task_id": rule.task_id,
+        "environment": rule.environment,
+        "late_s": rule.late_s,
+        **_made(rule),
+    }
+
+
+def _made(thing: Channel | Rule) -> dict[str, Any]:
+    return {
+        "version": thing.version,
+        "created_by": thing.created_by,
+        "created_at": instant(thing.created_at),
+        "updated_at": instant(thing.updated_at),
+    }
+
+
 def run_view(run: Run) -> dict[str, Any]:
     """Return a run."""
     view: dict[str, Any] = {
@@ -162,6 +230,7 @@ def run_view(run: Run) -> dict[str, Any]:
         "task_id": run.task_id,
         "trigger": run.trigger.value,
         "retry_of": run.retry_of,
+        "environment": run.environment,
         "slot": instant(run.slot),
         "state": run.state.value,
         "reason": run.reason,
@@ -186,13 +255,15 @@ def run_view(run: Run) -> dict[str, Any]:
 
 def whole_run_view(
     run: Run,
+    parameters: Mapping[str, Value],
     targets: Sequence[str],
     counts: Mapping[State, int],
     executions: Sequence[Execution],
 ) -> dict[str, Any]:
-    """Return a run with the servers and the executions that are shown with it."""
+    """Return a run with the values it was given, its servers and executions."""
     return {
         **run_view(run),
+        "parameters": dict(parameters),
         "targets": list(targets),
         "counts": {state.value: number for state, number in counts.items()},
         "executions": [execution_view(one) for one in executions],
@@ -204,6 +275,7 @@ def execution_view(
 ) -> dict[str, Any]:
     """Return an execution, with its earlier attempts where they were asked for."""
     view: dict[str, Any] = {
+        "run_id": execution.run_id,
         "server_id": execution.server_id,
         "position": execution.position,
         **_attempt_view(execution),

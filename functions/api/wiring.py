@@ -10,8 +10,10 @@ from cronhop.aws.output import OutputBucket
 from cronhop.aws.queue import Queue
 from cronhop.aws.secrets import Secrets
 from cronhop.aws.session import Session
+from cronhop.services.audit import Audit
 from cronhop.services.backfill import Backfill
 from cronhop.services.calendars import Calendars
+from cronhop.services.channels import Channels, Rules
 from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.freeze import Freeze
@@ -20,6 +22,7 @@ from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.statistics import Statistics
 from cronhop.services.tasks import Tasks
+from cronhop.services.templates import Templates
 from cronhop.services.upcoming import Upcoming
 from cronhop.services.why import Why
 from cronhop.settings import Settings
@@ -28,11 +31,13 @@ from cronhop.store import connection
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The use cases that routes call."""
+    """The use cases that routes call, and the settings that they are made by."""
 
+    settings: Settings
     credentials: Credentials
     servers: Servers
     tasks: Tasks
+    templates: Templates
     runs: Runs
     calendars: Calendars
     freeze: Freeze
@@ -40,6 +45,9 @@ class Services:
     why: Why
     upcoming: Upcoming
     backfill: Backfill
+    audit: Audit
+    channels: Channels
+    rules: Rules
     statistics: Statistics
 
 
@@ -51,7 +59,11 @@ def services() -> Services:
     connection.connect(settings, session.botocore)
     queue = Queue(session.client("sqs"), settings.queue_url)
     dispatcher = Dispatcher(queue, shards=settings.shards)
+    tasks = Tasks(
+        dispatcher=dispatcher, has_transfer_bucket=bool(settings.transfer_bucket)
+    )
     return Services(
+        settings=settings,
         credentials=Credentials(
             secrets=Secrets(session.client("secretsmanager"), settings)
         ),
@@ -60,9 +72,8 @@ def services() -> Services:
             allowed_networks=settings.allowed_networks,
             refused_networks=settings.refused_networks,
         ),
-        tasks=Tasks(
-            dispatcher=dispatcher, has_transfer_bucket=bool(settings.transfer_bucket)
-        ),
+        tasks=tasks,
+        templates=Templates(tasks=tasks),
         runs=Runs(
             bucket=OutputBucket(session.client("s3"), settings.bucket),
             dispatcher=dispatcher,
@@ -73,6 +84,14 @@ def services() -> Services:
         why=Why(),
         upcoming=Upcoming(shards=settings.shards),
         backfill=Backfill(dispatcher=dispatcher),
+        audit=Audit(days=settings.audit_days),
+        channels=Channels(
+            queue=Queue(session.client("sqs"), settings.notice_queue_url),
+            topics=settings.topics,
+            allowed_networks=settings.allowed_networks,
+            refused_networks=settings.refused_networks,
+        ),
+        rules=Rules(),
         statistics=Statistics(),
     )
 

@@ -6,8 +6,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cronhop.aws.bus import Bus
+from cronhop.aws.queue import Queue
 from cronhop.aws.session import Session
 from cronhop.services.changes import Changes
+from cronhop.services.notify import Notifier
 from cronhop.settings import Settings
 from cronhop.store import connection
 
@@ -21,8 +23,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     The stream comes again with that one and all after it.
     """
     failed = _changes().follow(event["Records"])
-    first = min(failed, key=int, default=None)
-    return {"batchItemFailures": [{"itemIdentifier": first}] if first else []}
+    return {"batchItemFailures": [{"itemIdentifier": one} for one in failed[:1]]}
 
 
 @cache
@@ -30,4 +31,7 @@ def _changes() -> Changes:
     settings = Settings.from_env()
     session = Session(settings)
     connection.connect(settings, session.botocore)
-    return Changes(Bus(session.client("events"), settings.bus_name))
+    return Changes(
+        Bus(session.client("events"), settings.bus_name),
+        Notifier(Queue(session.client("sqs"), settings.notice_queue_url)),
+    )

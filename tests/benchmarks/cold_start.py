@@ -42,7 +42,8 @@ _CALL = {
         "e = {'version': '2.0', 'rawPath': '/v1/tasks', 'rawQueryString': '', "
         "'headers': {}, 'requestContext': {'http': {'method': 'GET', "
         "'path': '/v1/tasks'}, 'stage': '$default', 'authorizer': {'jwt': "
-        "{'claims': {'token_use': 'access', 'exp': '1', 'sub': 'x'}}}}}; "
+        "{'claims': {'token_use': 'access', 'exp': '1', 'sub': 'x', "
+        "'cognito:groups': '[viewer]'}}}}}; "
         "assert h.handler(e, c)['statusCode'] == 200"
     ),
 }

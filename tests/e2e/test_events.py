@@ -11,7 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from cronhop.services.deliver import signature
 from local.stack import NAME, Stack
+from tests.hook import receiver
+from tests.sshd import wait_until
 
 
 @pytest.fixture
@@ -57,6 +60,44 @@ def test_a_rule_on_the_bus_hears_of_a_failure(
     assert detail["task_name"] == body["name"]
     assert detail["previous_state"] == "pending"
     assert detail["reason"] == "no enabled server matches"
+
+
+def test_a_webhook_hears_of_a_failure(api: httpx.Client) -> None:
+    """Signed by a credential, under the roles of both functions."""
+    name = f"hook-{uuid.uuid4().hex}"
+    with receiver() as server:
+        assert api.post("/v1/credentials", json={"name": name, "password": "key"})
+        channel = {
+            "name": name,
+            "kind": "webhook",
+            "url": f"http://127.0.0.1:{server.port}/",
+            "credential": name,
+        }
+        assert api.post("/v1/channels", json=channel).status_code == 201
+        assert api.post(f"/v1/channels/{name}/test").status_code == 202
+        wait_until(lambda: server.got, timeout_s=60)
+        wait_until(lambda: api.get(f"/v1/channels/{name}").json()["last_delivery"])
+        body = {
+            "name": f"task {uuid.uuid4()}",
+            "spec": {"command": "true"},
+            "targets": {"selector": {"environment": f"none {uuid.uuid4()}"}},
+        }
+        task_id = api.post("/v1/tasks", json=body).json()["task_id"]
+        rule = {
+            "name": name,
+            "on": ["failure", "recovery"],
+            "channels": [name],
+            "task_id": task_id,
+        }
+        assert api.post("/v1/rules", json=rule).status_code == 201
+        run_id = api.post(f"/v1/tasks/{task_id}/run").json()["run_id"]
+        wait_until(lambda: server.got[1:], timeout_s=60)
+
+    _, headers, told = server.got[1]
+    stamp = headers["X-Cronhop-Signature"].partition("t=")[2].partition(",")[0]
+    assert headers["X-Cronhop-Signature"] == signature("key", told, at=int(stamp))
+    assert json.loads(told)["run"]["run_id"] == run_id
+    assert api.get(f"/v1/channels/{name}").json()["last_delivery"]["ok"]
 
 
 def heard(stack: Stack, queue: str, run_id: str) -> dict[str, Any]:

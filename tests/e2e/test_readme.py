@@ -75,6 +75,27 @@ def test_its_curl_lines_work_as_pasted(printed: str, stack: Stack) -> None:
     assert run["state"] == "pending"
 
 
+def test_a_first_task(printed: str, stack: Stack, tmp_path: Path) -> None:
+    """The README's commands log in, make a task, follow it and apply a file."""
+    sshd = demo.sshd_of(stack)
+    key = tmp_path / "own-key"
+    key.write_text(sshd.private_key)
+    own = f"KEY={key} HOST={sshd.host} PORT={sshd.port} LOGIN={sshd.username}"
+    commands = blocks("A first task")
+    commands = commands.replace(":4566", f":{stack.ministack.port}")
+    commands = commands.replace("tasks.yaml", str(tmp_path / "tasks.yaml"))
+    commands, replaced = re.subn(r"^KEY=.*$", own, commands, flags=re.MULTILINE)
+    assert replaced == 1
+
+    output = bash(f"export CRONHOP_CONFIG_DIR={tmp_path}/config\n{commands}", stack)
+
+    assert "part 3 as app\n15\n" in output
+    assert "battery staple" not in output
+    assert "    schedule.cron: 30 1 * * * -> 45 2 * * *\n" in output
+    assert "Done: 1 of 1." in output
+    assert "not ok: host_key: no host key is pinned" in output
+
+
 def test_a_first_task_with_curl(printed: str, stack: Stack) -> None:
     """The README's commands make a task, run it and read what it wrote."""
     sshd = demo.sshd_of(stack)

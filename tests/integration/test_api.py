@@ -18,7 +18,13 @@ from cronhop.store import executions, runs, servers, tasks
 from tests.sshd import keypair
 from tests.world import SOME_HOST_KEY
 
-CLAIMS = {"sub": "0000", "username": "ada", "token_use": "access", "exp": "1"}
+CLAIMS = {
+    "sub": "0000",
+    "username": "ada",
+    "token_use": "access",
+    "exp": "1",
+    "cognito:groups": "[admin]",
+}
 CONTEXT = SimpleNamespace(
     aws_request_id="1", get_remaining_time_in_millis=lambda: 30_000
 )
@@ -131,6 +137,18 @@ def test_health_needs_no_token(api):
 
     assert answer.status == 200
     assert answer.body["status"] == "ok"
+    assert answer.body["login"] is None
+
+
+def test_health_says_where_to_log_in(api, monkeypatch):
+    """Who has no token yet learns where to get one, and nothing else."""
+    monkeypatch.setenv("CRONHOP_ISSUER", "https://issuer.example")
+    monkeypatch.setenv("CRONHOP_CLIENT_ID", "abc")
+
+    answer = api("GET", "/v1/health", claims={})
+
+    login = {"issuer": "https://issuer.example", "client_id": "abc"}
+    assert answer.body["login"] == login
 
 
 @pytest.mark.parametrize(
@@ -435,8 +453,8 @@ def test_jump_host_that_changes_meanwhile(api, server, monkeypatch, race):
     other = api("POST", "/v1/servers", server_body(name="other")).body
     check = servers_module._check_jump
 
-    def changed(via_server, present):
-        check(via_server, present)
+    def changed(via_server, present, scope):
+        check(via_server, present, scope)
         monkeypatch.setattr(servers_module, "_check_jump", check)
         if race == "removed":
             assert api("DELETE", path).status == 204
@@ -1000,9 +1018,9 @@ def test_forged_cursor_is_refused(api, key, query):
 
 def test_unknown_parameter_is_refused(api):
     """A filter that is not there must not look like one that found everything."""
-    answer = api("GET", "/v1/runs", query="state=failed")
+    answer = api("GET", "/v1/runs", query="status=failed")
 
-    assert (answer.status, fields(answer)) == (400, ["state"])
+    assert (answer.status, fields(answer)) == (400, ["status"])
 
 
 def test_unparked_bad_task_does_not_hide_the_others(api, server):

@@ -23,7 +23,12 @@ def ended(world, *, count=1, task=None):
     for _ in range(count):
         run = world.tasks.run(task.task_id, by="me", now=world.clock())
         world.runs.cancel(run.run_id, by="me", now=world.clock())
-    return task, world.records()
+    return task, told(world)
+
+
+def told(world):
+    """Return what both streams have told since the last look."""
+    return world.records("runs") + world.records("executions")
 
 
 def states(counts):
@@ -47,11 +52,11 @@ def test_a_run_is_counted_for_its_task_its_server_and_all(world, server):
     """With its command's duration, once it has ended."""
     task = world.add_task(server, command="sleep 0.2")
     run = world.tasks.run(task.task_id, by="me", now=world.clock())
-    assert world.changes.follow(world.records()) == []
+    world.follow()
     assert all_states() == {}
     world.deliver()
 
-    assert world.changes.follow(world.records()) == []
+    world.follow()
 
     counts = task_counts(task)
     on_server = stats.of_servers(DAY)[server.server_id]
@@ -71,7 +76,7 @@ def test_a_fleet_is_one_run_and_many_executions(world, server, sshd):
     run = world.tasks.run(task.task_id, by="me", now=world.clock())
     world.settle(run.run_id)
 
-    world.changes.follow(world.records())
+    world.follow()
 
     on_servers = stats.of_servers(world.clock().date())
     assert states(task_counts(task)) == {"failed": 1}
@@ -88,7 +93,7 @@ def test_attempts_are_one_run(world, server):
     run = world.tasks.run(task.task_id, by="me", now=world.clock())
     world.settle(run.run_id)
 
-    world.changes.follow(world.records())
+    world.follow()
 
     assert states(task_counts(task)) == {"failed": 1}
     assert states(stats.of_servers(DAY)[server.server_id]) == {"failed": 1}
@@ -101,7 +106,7 @@ def test_what_an_outage_left_is_counted(world, server):
     world.tick()
     world.deliver()
 
-    world.changes.follow(world.records())
+    world.follow()
 
     counts = task_counts(task)
     assert states(counts) == {"missed": 1, "completed": 1}
@@ -272,7 +277,7 @@ def test_the_last_success_is_the_latest(world, server):
         world.clock.move(minutes=1)
         world.tasks.run(task.task_id, by="me", now=world.clock())
         world.deliver()
-        batches.append(world.records())
+        batches.append(told(world))
 
     for records in reversed(batches):
         world.changes.follow(records)
@@ -290,7 +295,7 @@ def test_a_task_is_unsuccessful_until_it_was_completed_once(world, server, tmp_p
         flag.touch() if is_good else flag.unlink(missing_ok=True)
         world.tasks.run(task.task_id, by="me", now=world.clock())
         world.deliver()
-        batches.append(world.records())
+        batches.append(told(world))
 
     seen = []
     for records in (*batches, batches[0]):
@@ -322,7 +327,7 @@ def test_a_steady_task_is_written_once(world, server, monkeypatch):
         world.clock.now = NOW + timedelta(days=days)
         world.tasks.run(task.task_id, by="me", now=world.clock())
         world.deliver()
-        world.changes.follow(world.records())
+        world.follow()
         counted.append(len(writes))
 
     assert counted == [1, 1, 1, 2]
@@ -335,7 +340,7 @@ def test_nothing_is_kept_for_ever(world, server):
     world.tasks.run(task.task_id, by="me", now=world.clock())
     world.deliver()
 
-    world.changes.follow(world.records())
+    world.follow()
 
     days = Counter(
         (row["subject"]["S"].split("#")[0], _days_left(row))
@@ -376,7 +381,7 @@ def test_an_execution_that_cannot_be_read_holds_up_nothing(world, server):
     task = world.add_task(server)
     run = world.tasks.run(task.task_id, by="me", now=world.clock())
     world.deliver()
-    records = world.records()
+    records = told(world)
     connection.client().update_item(
         TableName="test-executions",
         Key={"run_id": {"S": run.run_id}, "server_id": {"S": server.server_id}},

@@ -24,11 +24,6 @@ def schema():
     )
 
 
-def follow(world):
-    """Let the function follow the streams, a record more at each failure, to the end."""
-    return world.changes.follow(world.records())
-
-
 def states(events, kind=EventKind.RUN):
     return [
         (detail["previous_state"], detail["state"])
@@ -44,7 +39,7 @@ def test_a_run_tells_of_itself(world, server, schema):
     world.tick()
     world.deliver()
 
-    assert follow(world) == []
+    world.follow()
     events = world.events()
 
     (run,) = world.all_runs()
@@ -73,12 +68,12 @@ def test_what_changes_no_state_is_not_told(world):
     """A reason, a check, a lease."""
     task = world.add_task(world.add_server())
     run = world.tasks.run(task.task_id, by="me", now=world.clock())
-    follow(world)
+    world.follow()
     world.events()
 
     runs.note(run.run_id, "it waits")
 
-    assert follow(world) == []
+    world.follow()
     assert world.events() == []
 
 
@@ -88,7 +83,7 @@ def test_a_missed_range_is_told_once(world, schema):
     world.clock.move(hours=2)
     world.tick()
 
-    follow(world)
+    world.follow()
 
     (missed,) = [detail for _, detail in world.events() if detail["state"] == "missed"]
     assert missed["task_id"] == task.task_id
@@ -106,7 +101,7 @@ def test_each_attempt_is_told(world, server):
     run = world.tasks.run(task.task_id, by="me", now=world.clock())
     world.settle(run.run_id)
 
-    follow(world)
+    world.follow()
     events = world.events()
 
     attempts = [
@@ -126,7 +121,7 @@ def test_a_fleet_tells_of_each_server(world, server, sshd):
     run = world.tasks.run(task.task_id, by="me", now=world.clock())
     world.settle(run.run_id)
 
-    follow(world)
+    world.follow()
     events = world.events()
 
     assert states(events)[-1] == ("running", "completed")
@@ -202,7 +197,7 @@ def test_a_deleted_task_has_no_name(world):
     world.tasks.run(task.task_id, by="me", now=world.clock())
     world.tasks.delete(task.task_id, version=None, now=world.clock())
 
-    follow(world)
+    world.follow()
 
     ((_, told), *_) = world.events()
     assert (told["task_id"], told["task_name"]) == (task.task_id, None)

@@ -25,14 +25,14 @@ def run(world, task):
     """Let a task run to its end, and be counted."""
     world.tasks.run(task.task_id, by="me", now=world.clock())
     world.deliver()
-    world.changes.follow(world.records())
+    world.follow()
 
 
 def cancel(world, task):
     """Let a run of a task be cancelled before it begins, and be counted."""
     made = world.tasks.run(task.task_id, by="me", now=world.clock())
     world.runs.cancel(made.run_id, by="me", now=world.clock())
-    world.changes.follow(world.records())
+    world.follow()
 
 
 def test_what_the_fleet_did(world, api, server):
@@ -145,7 +145,7 @@ def test_ten_servers_are_shown(world, api):
         world.settle(made.run_id)
         world.tasks.delete(task.task_id, version=None, now=world.clock())
         world.servers.delete(server.server_id, version=None)
-    world.changes.follow(world.records())
+    world.follow()
 
     day = world.clock().date().isoformat()
     body = api("GET", "/v1/stats", query=f"from={TODAY}&to={day}").body

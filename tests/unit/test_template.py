@@ -54,9 +54,13 @@ SCHEMA: dict[str, tuple[list[str], dict[str, tuple[list[str], list[str] | None]]
         },
     ),
     "credentials": (["name S"], {"listing": (["listed S", "name S"], None)}),
+    "notifications": (["kind S", "name S"], {}),
     "audit": (
         ["entity S", "at_ulid S"],
-        {"by_actor": (["actor S", "at_ulid S"], None)},
+        {
+            "by_actor": (["actor S", "at_ulid S"], None),
+            "by_day": (["day S", "at_ulid S"], None),
+        },
     ),
     "stats": (
         ["subject S", "part S"],
@@ -350,13 +354,13 @@ def test_a_role_may_do_what_it_needs_only(role: str) -> None:
     assert "ManagedPolicyArns" not in ROLES[role]
 
 
-def test_only_the_executor_reads_secrets() -> None:
-    """The API writes them and never reads one back; the dispatcher sees none."""
+def test_who_reads_secrets() -> None:
+    """The executor logs in, the notifier signs; the API never reads one back."""
     readers = {
         role for role in ROLES if "secretsmanager:GetSecretValue" in _actions(role)
     }
 
-    assert readers == {"ExecutorRole"}
+    assert readers == {"ExecutorRole", "NotifierRole"}
     assert not any("secret" in action for action in _actions("DispatcherRole"))
 
 
@@ -429,6 +433,7 @@ def test_only_the_executor_carries_ssh() -> None:
         "ApiFunction": ["CoreLayer", "DepsLayer"],
         "DispatcherFunction": ["CoreLayer", "DepsLayer"],
         "EventsFunction": ["CoreLayer", "DepsLayer"],
+        "NotifierFunction": ["CoreLayer", "DepsLayer"],
         "ExecutorFunction": ["CoreLayer", "DepsLayer", "DepsSshLayer"],
     }
 
@@ -448,6 +453,22 @@ def test_every_route_but_health_needs_a_token() -> None:
     }
 
     assert routes == {"GET /v1/health": "NONE", "ANY /v1/{proxy+}": "JWT"}
+
+
+def test_clients_are_told_whose_tokens_the_api_takes() -> None:
+    """What health says is what the authorizer wants, and the client may log in."""
+    (authorizer,) = template.resources("AWS::ApiGatewayV2::Authorizer").values()
+    (client,) = template.resources("AWS::Cognito::UserPoolClient").values()
+    function = template.resources("AWS::Serverless::Function")["ApiFunction"]
+    told = function["Environment"]["Variables"]
+
+    wanted = authorizer["JwtConfiguration"]
+    assert told["CRONHOP_ISSUER"] == wanted["Issuer"]
+    ((_, own_client, _),) = [one["Fn::If"] for one in wanted["Audience"]]
+    assert told["CRONHOP_CLIENT_ID"]["Fn::If"] == ["HasOwnPool", own_client, ""]
+    flows = {"ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"}
+    assert flows <= set(client["ExplicitAuthFlows"])
+    assert client["GenerateSecret"] is False
 
 
 def test_the_access_log_shows_no_token() -> None:
@@ -496,6 +517,7 @@ WATCHED = {
     "DeadLetterQueueAlarm": f"DeadLetterQueue {VISIBLE} Maximum > 0 in 300 s",
     "TickDeadLetterQueueAlarm": f"TickDeadLetterQueue {VISIBLE} Maximum > 0 in 300 s",
     "EventsDeadLetterQueueAlarm": f"EventsDeadLetterQueue {VISIBLE} Maximum > 0 in 300 s",
+    "NoticeDeadLetterQueueAlarm": f"NoticeDeadLetterQueue {VISIBLE} Maximum > 0 in 300 s",
     "ApiErrorsAlarm": "HttpApi 5xx Average > 0.05 in 300 s",
     "DispatcherErrorsAlarm": "DispatcherFunction Errors Average > 0.05 in 300 s",
     "ExecutorErrorsAlarm": "ExecutorFunction Errors Average > 0.05 in 300 s",

@@ -3,12 +3,14 @@
 CronhopError
 ├── Invalid              a value that cannot be accepted, with the field at fault
 ├── NotFound             there is no such thing, or it is not yours to see
+├── Forbidden            your roles do not allow it
 ├── Conflict             the present state forbids it
 ├── PreconditionFailed   it was changed since you read it
 ├── SecretMissing        a credential has no value, or is gone
 ├── SecretUnavailable    Secrets Manager does not give a value just now
 ├── OutputUnavailable    the bucket does not take or give output just now
 ├── QueueUnavailable     the queue does not take messages just now
+├── DeliveryFailed       a channel does not take a notification just now
 ├── ObjectRefused        the transfer bucket lacks an object, or may not be used
 ├── ObjectUnavailable    the transfer bucket does not answer just now
 └── RemoteError          a server could not be used; says why in one word
@@ -48,6 +50,15 @@ class NotFound(CronhopError):
     """There is no such thing."""
 
 
+class Forbidden(CronhopError):
+    """Your roles do not allow it; `field` is the one at fault, if it is one."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.message = message
+
+
 class Conflict(CronhopError):
     """The present state forbids it; `field` is the one at fault, if it is one."""
 
@@ -74,6 +85,17 @@ class OutputUnavailable(CronhopError):
 
 class QueueUnavailable(CronhopError):
     """The queue does not take messages just now."""
+
+
+class DeliveryFailed(CronhopError):
+    """A channel does not take the notification just now.
+
+    `after_s` is how long it wants to be left alone, if it says so.
+    """
+
+    def __init__(self, message: str, *, after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
 
 
 class ObjectRefused(CronhopError):

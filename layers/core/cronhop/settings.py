@@ -22,6 +22,9 @@ class Settings:
     | queue_url        | CRONHOP_QUEUE_URL        | the executor's queue          |
     | bucket           | CRONHOP_BUCKET           | output beyond the inline size |
     | topic_arn        | CRONHOP_TOPIC_ARN        | where alarms go; "": nowhere  |
+    | notice_queue_url | CRONHOP_NOTICE_QUEUE_URL | the queue of notices          |
+    | topics           | CRONHOP_TOPICS           | what the ARN of a channel's   |
+    |                  |                          | topic begins with             |
     | bus_name         | CRONHOP_BUS_NAME         | where events go; "": nowhere  |
     | secret_prefix    | CRONHOP_SECRET_PREFIX    | secrets are `<prefix><id>`    |
     | shards           | CRONHOP_SHARDS           | partitions of the time indexes|
@@ -31,6 +34,13 @@ class Settings:
     | refused_networks | CRONHOP_REFUSED_NETWORKS | CIDRs that are refused, also  |
     |                  |                          | where they are allowed        |
     | transfer_bucket  | CRONHOP_TRANSFER_BUCKET  | files of transfers; "": none  |
+    | issuer           | CRONHOP_ISSUER           | whose tokens the API accepts  |
+    | client_id        | CRONHOP_CLIENT_ID        | as what clients log in there; |
+    |                  |                          | "": with another issuer       |
+    | oidc_issuer      | CRONHOP_OIDC_ISSUER      | who makes the tokens; "": the |
+    |                  |                          | stack's own pool of Cognito   |
+    | groups_claim     | CRONHOP_GROUPS_CLAIM     | the claim that names groups   |
+    | audit_days       | CRONHOP_AUDIT_DAYS       | how long the audit is kept    |
     """
 
     region: str
@@ -40,11 +50,23 @@ class Settings:
     secret_prefix: str
     topic_arn: str = ""
     bus_name: str = ""
+    notice_queue_url: str = ""
+    topics: str = ""
     shards: int = 8
     retention_days: int = 90
     allowed_networks: tuple[str, ...] = ()
     refused_networks: tuple[str, ...] = ()
     transfer_bucket: str = ""
+    issuer: str = ""
+    client_id: str = ""
+    oidc_issuer: str = ""
+    groups_claim: str = "cognito:groups"
+    audit_days: int = 400
+
+    @property
+    def is_cognito(self) -> bool:
+        """Whether tokens are of the pool that the template makes."""
+        return not self.oidc_issuer
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
@@ -60,11 +82,18 @@ class Settings:
             secret_prefix=_text(env, "CRONHOP_SECRET_PREFIX"),
             topic_arn=env.get("CRONHOP_TOPIC_ARN", ""),
             bus_name=env.get("CRONHOP_BUS_NAME", ""),
+            notice_queue_url=env.get("CRONHOP_NOTICE_QUEUE_URL", ""),
+            topics=env.get("CRONHOP_TOPICS", ""),
             shards=_number(env, "CRONHOP_SHARDS", 8),
             retention_days=_number(env, "CRONHOP_RETENTION_DAYS", 90),
             allowed_networks=_networks(env, "CRONHOP_ALLOWED_NETWORKS"),
             refused_networks=_networks(env, "CRONHOP_REFUSED_NETWORKS"),
             transfer_bucket=env.get("CRONHOP_TRANSFER_BUCKET", ""),
+            issuer=env.get("CRONHOP_ISSUER", ""),
+            client_id=env.get("CRONHOP_CLIENT_ID", ""),
+            oidc_issuer=env.get("CRONHOP_OIDC_ISSUER", ""),
+            groups_claim=env.get("CRONHOP_GROUPS_CLAIM") or "cognito:groups",
+            audit_days=_number(env, "CRONHOP_AUDIT_DAYS", 400),
         )
 
 

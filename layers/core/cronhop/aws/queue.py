@@ -1,23 +1,30 @@
-"""The executor's queue."""
+"""Queues: the executor's, and that of notices."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
-
-from cronhop.domain.message import Message, Probe
-
-M = TypeVar("M", bound=Message | Probe)
+from typing import Any, Protocol, TypeVar
 
 BATCH = 10  # messages a request, SQS's limit
 AT_ONCE = 8  # requests
 MAX_DELAY_S = 900  # SQS's limit; whoever waits longer waits in a row
 
 
+class Sendable(Protocol):
+    """What a queue carries; it serves groups fairly."""
+
+    @property
+    def group(self) -> str: ...
+    def to_json(self) -> str: ...
+
+
+M = TypeVar("M", bound=Sendable)
+
+
 class Queue:
-    """Sends messages to executors.
+    """Sends messages to whoever takes them from this queue.
 
     `client` is an SQS client.
     """
@@ -39,6 +46,12 @@ class Queue:
             return [one for batch in batches for one in self._send_batch(batch)]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return [one for part in pool.map(self._send_batch, batches) for one in part]
+
+    def put_off(self, receipt: str, seconds: int) -> None:
+        """Hide a message that was received for so long from now."""
+        self._client.change_message_visibility(
+            QueueUrl=self._url, ReceiptHandle=receipt, VisibilityTimeout=seconds
+        )
 
     def _send_batch(self, batch: Sequence[tuple[M, float]]) -> list[M]:
         answer = self._client.send_message_batch(

@@ -84,11 +84,16 @@ def is_refused(
     except ValueError:
         return True
     forms = _forms(parsed)
-    if _is_within([parsed, *forms], refused):
+    if _lies_in([parsed, *forms], refused):
         return True
-    if _is_within(forms, allowed):
+    if _lies_in(forms, allowed):
         return False
     return any(_is_special(form) for form in forms)
+
+
+def is_within(address: str, networks: Sequence[str]) -> bool:
+    """Return whether an address lies in one of the networks."""
+    return _lies_in(_forms(_parse(address)), networks)
 
 
 def literal(host: str) -> str | None:
@@ -113,7 +118,7 @@ def literal(host: str) -> str | None:
         raise Invalid("host", "is neither a name nor an address") from None
 
 
-def _is_within(
+def _lies_in(
     forms: Sequence[IPv4Address | IPv6Address], networks: Sequence[str]
 ) -> bool:
     """Return whether a form of the address lies in one of the networks."""

@@ -22,6 +22,7 @@ class Credential:
     |-------------|------------------------------------------------------|
     | fingerprint | of the public key, `SHA256:…`; None for a password   |
     | secret_id   | the secret's own random name in Secrets Manager      |
+    | environment | whose servers and tasks may name it; None: any       |
     """
 
     name: str
@@ -32,6 +33,7 @@ class Credential:
     created_by: str
     created_at: datetime
     updated_at: datetime
+    environment: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

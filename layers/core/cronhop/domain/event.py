@@ -59,7 +59,6 @@ def of_run(
 
     `before` is None of a new one, `task_name` of a task that is gone.
     """
-    late = run.started_at - run.due if run.started_at else None
     return Event(
         kind=EventKind.RUN,
         event_id=f"{run.run_id}#{run.state.value}",
@@ -70,6 +69,7 @@ def of_run(
             "task_name": task_name,
             "task_version": run.task_version,
             "trigger": run.trigger.value,
+            "environment": run.environment,
             "retry_of": run.retry_of,
             "slot": instant(run.slot),
             "state": run.state.value,
@@ -79,7 +79,7 @@ def of_run(
             "created_at": instant(run.created_at),
             "started_at": instant(run.started_at),
             "finished_at": instant(run.finished_at),
-            "late_s": round(late.total_seconds(), 3) if late is not None else None,
+            "late_s": run.late_s,
             "target_count": run.target_count,
             "missed": {
                 "from": instant(run.slot),

@@ -54,9 +54,23 @@ def is_id(text: str) -> bool:
     )
 
 
+def first_id(instant: datetime) -> str:
+    """Return the lowest ULID of this instant, for ranges of ids by time."""
+    return _ulid(instant, b"\0" * 10)
+
+
 def last_id(instant: datetime) -> str:
     """Return the highest ULID of this instant, for ranges of ids by time."""
     return _ulid(instant, b"\xff" * 10)
+
+
+def beyond(ulid: str, *, newest_first: bool) -> str:
+    """Return a ULID that a list may go on after instead of this one.
+
+    It does not tell this one: half of what is random in it is left out. Between the
+    two lies no other, as far as chance goes.
+    """
+    return ulid[:18] + ("0" if newest_first else "Z") * 8
 
 
 def shard_of(key: str, shards: int) -> int:

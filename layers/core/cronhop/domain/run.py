@@ -32,6 +32,7 @@ class State(StrEnum):
         return self in ALARMING_STATES
 
 
+SCHEDULER = "scheduler"  # who made the runs of slots
 OPEN_STATES = frozenset({State.PENDING, State.RUNNING})
 ALARMING_STATES = frozenset({State.FAILED, State.TIMEOUT, State.LOST, State.MISSED})
 
@@ -57,6 +58,7 @@ class Run:
     | retry_of         | the run whose targets it tries again, of those that   |
     |                  | did not complete                                      |
     | has_own_targets  | it was given other targets than its task's            |
+    | has_parameters   | it was given values for its task's parameters         |
     | targets          | id of its server, if it is one; set by the gate       |
     | target_count     | how many servers it runs on; set by the gate          |
     | fleet            | names the items that list them, if they are several   |
@@ -66,6 +68,7 @@ class Run:
     | missed_count     | how many slots the range has, at least                |
     | cancel_by        | who wants it to end, None if nobody does              |
     | cancel_at        | since when                                            |
+    | environment      | that of its task, as of when it was made or has begun |
     """
 
     run_id: str
@@ -82,6 +85,7 @@ class Run:
     targets: tuple[str, ...] = ()
     retry_of: str | None = None
     has_own_targets: bool = False
+    has_parameters: bool = False
     target_count: int = 0
     fleet: str | None = None
     started_at: datetime | None = None
@@ -90,6 +94,7 @@ class Run:
     missed_count: int | None = None
     cancel_by: str | None = None
     cancel_at: datetime | None = None
+    environment: str | None = None
 
     @property
     def due(self) -> datetime:
@@ -97,6 +102,13 @@ class Run:
         if self.trigger is Trigger.BACKFILL or self.slot is None:
             return self.created_at
         return self.slot
+
+    @property
+    def late_s(self) -> float | None:
+        """How long after it was due it began, in seconds; None if it has not."""
+        if self.started_at is None:
+            return None
+        return round((self.started_at - self.due).total_seconds(), 3)
 
 
 class Stream(StrEnum):

@@ -48,10 +48,18 @@ class Selector:
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """The servers of a task: by id, or those that a selector matches at the time."""
+    """The servers of a task, in one of three ways.
+
+    | field      | meaning                                                       |
+    |------------|---------------------------------------------------------------|
+    | server_ids | those with these ids                                          |
+    | selector   | those that match at the time                                  |
+    | parameter  | the one that is the value of this parameter                   |
+    """
 
     server_ids: tuple[str, ...] = ()
     selector: Selector | None = None
+    parameter: str | None = None
     pick: Pick | int = Pick.ALL
 
     @property
@@ -66,6 +74,8 @@ class Targets:
         where: dict[str, Any] = {"server_ids": list(self.server_ids)}
         if self.selector:
             where = {"selector": asdict(self.selector)}
+        if self.parameter is not None:
+            where = {"parameter": self.parameter}
         return {**where, "pick": self.pick}
 
     @classmethod
@@ -75,5 +85,6 @@ class Targets:
         return cls(
             server_ids=tuple(plain.get("server_ids", ())),
             selector=Selector(**selector) if selector else None,
+            parameter=plain.get("parameter"),
             pick=pick if isinstance(pick, int) else Pick(pick),
         )

@@ -6,17 +6,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from cronhop.aws.topic import Topic
-from cronhop.domain.rollout import FAILURES
 from cronhop.domain.run import Run
 from cronhop.domain.server import Server
-from cronhop.domain.task import TaskDefinition
 from cronhop.observe import log
-from cronhop.store import fleets, runs, servers, tasks
+from cronhop.services.words import printable, words
+from cronhop.store import runs, servers
 
 AGAIN = timedelta(minutes=2)  # should whoever raises an alarm die of it
 SELDOM = timedelta(hours=6)
 GIVE_UP_AFTER = timedelta(days=7)
-SERVERS_TOLD = 10  # of many
 
 
 class Alarms:
@@ -42,7 +40,7 @@ class Alarms:
             return
         if (
             not run.state.is_alarming
-            or self._topic.publish(*_words(run))
+            or self._topic.publish(*words(run))
             or since > GIVE_UP_AFTER
         ):
             runs.told(run.run_id)
@@ -72,7 +70,7 @@ class Alarms:
             return
         is_told = self._topic.publish(
             f"cronhop: host key changed: {server.name}",
-            f"{_printable(server.name)} ({server.host}) shows a host key that is not pinned:\n\n"
+            f"{printable(server.name)} ({server.host}) shows a host key that is not pinned:\n\n"
             f"seen:     {seen}\n"
             f"server:   {server.server_id}\n\n"
             "Nothing was sent to it, and no command is started on it until the key\n"
@@ -80,57 +78,3 @@ class Alarms:
         )
         if not is_told:
             servers.untell_alert(server_id, seen=seen)
-
-
-def _words(run: Run) -> tuple[str, str]:
-    """Return subject and text."""
-    definition = _definition(run)
-    name = definition.name if definition else run.task_id
-    lines = [
-        f"{run.state.value}: {name}",
-        "",
-        f"reason:   {run.reason or '-'}",
-        f"run:      {run.run_id}",
-        f"task:     {run.task_id}",
-        f"slot:     {_instant(run.slot) if run.slot else 'none: ' + run.trigger.value}",
-        f"began:    {_instant(run.started_at)}",
-        f"ended:    {_instant(run.finished_at)}",
-    ]
-    if run.missed_to:
-        lines.append(
-            f"missed:   at least {run.missed_count}, to {_instant(run.missed_to)}"
-        )
-    for server_id in _servers(run):
-        server = servers.get(server_id)
-        lines.append(f"server:   {server.name if server else 'deleted'} ({server_id})")
-    text = "\n".join(_printable(line) for line in lines)
-    return f"cronhop: {run.state.value}: {name}", f"{text}\n"
-
-
-def _servers(run: Run) -> list[str]:
-    """Return ids of up to ten servers: where it failed, if it is on several."""
-    if run.fleet is None:
-        return list(run.targets)
-    ended = fleets.progress(run).ended
-    failed = sorted(one for state in FAILURES for one in ended.get(state, ()))
-    return [
-        server_id
-        for position in failed[:SERVERS_TOLD]
-        for server_id in fleets.targets(run, position, position + 1)
-    ]
-
-
-def _printable(line: str) -> str:
-    """Return a line that is one line, whatever names and hosts put into it."""
-    return "".join(char if char.isprintable() else "?" for char in line)
-
-
-def _definition(run: Run) -> TaskDefinition | None:
-    if run.task_version:
-        return tasks.get_version(run.task_id, run.task_version)
-    task = tasks.get(run.task_id)
-    return task.definition if task else None
-
-
-def _instant(moment: datetime | None) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC") if moment else "-"

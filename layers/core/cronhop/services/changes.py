@@ -1,4 +1,4 @@
-"""What follows from a change of the ledger: the outside is told, ends are counted.
+"""What follows from a change of the ledger: it is told, and ends are counted.
 
 The tables' streams keep every change for a day and hand it over at least once, in
 the order of its row. So no executor has to say anything, and none can die
@@ -15,39 +15,45 @@ from cronhop.domain.event import Event, of_execution, of_run
 from cronhop.domain.run import Execution, Run
 from cronhop.observe import log, measure
 from cronhop.services.count import count
+from cronhop.services.notify import Notifier
 from cronhop.store import changes, tasks
 from cronhop.store.changes import Change
 
 
 class Changes:
-    """Tells a bus of every change of a state, and counts those that are an end."""
+    """Tells a bus of every change of a state, channels what rules want; counts ends."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, notifier: Notifier) -> None:
         self._bus = bus
+        self._notifier = notifier
 
     def follow(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Put the events of a stream's records on the bus, and count ends.
+        """Put the events of a stream's records on the bus, notices in the queue.
 
-        Returns the sequence numbers of the records whose events were refused, and
-        of all ends if they could not be counted: the stream hands them over again,
-        and what comes after the first of them.
+        Ends are counted. Returns the sequence numbers of the records of which
+        something was refused: the stream hands them over again, and what comes
+        after the first of them.
         """
         found = list(_changes(records))
-        names = _names(one.after for _, one in found if isinstance(one.after, Run))
+        runs = {
+            number: one.after for number, one in found if isinstance(one.after, Run)
+        }
+        names = _names(runs.values())
         numbers = {}
         events = []
         for number, change in found:
             event = _event(change, names)
             numbers[event.event_id] = number
             events.append(event)
-        refused = [numbers[event.event_id] for event in self._bus.put(events)]
+        refused = {numbers[event.event_id] for event in self._bus.put(events)}
+        refused.update(self._notifier.notify(runs))
         if refused:
             log.error(
-                "Events were refused", action="events_refused", count=len(refused)
+                "Changes were not told", action="changes_refused", count=len(refused)
             )
         if not count([change for _, change in found]):
-            refused += [number for number, change in found if change.is_end]
-        return refused
+            refused.update(number for number, change in found if change.is_end)
+        return sorted(refused, key=int)
 
 
 def _changes(

@@ -159,15 +159,12 @@ class Commands:
             return _Plan(verb=_Verb.STOP if is_stuck else _Verb.ATTACH)
         refusal = self._refusal(visit, definition, server)
         if refusal is None:
-            try:
-                environment = self._passwords.environment(definition)
-            except SecretMissing as exc:
-                if not visit.may_run:
-                    raise
-                refusal = Refusal(state=State.FAILED, reason=f"credential: {exc}")
+            environment = self._environment(visit, definition)
+            if isinstance(environment, Refusal):
+                refusal = environment
+            elif places.take(server, execution):
+                return _Plan(verb=_Verb.START, environment=environment)
             else:
-                if places.take(server, execution):
-                    return _Plan(verb=_Verb.START, environment=environment)
                 self._finisher.put_off(visit, BUSY)
                 return None
         if visit.may_run:
@@ -178,6 +175,22 @@ class Commands:
             visit, Outcome(state=refusal.state, reason=refusal.reason)
         )
         return None
+
+    def _environment(
+        self, visit: Visit, definition: TaskDefinition
+    ) -> Environment | Refusal:
+        """Return the command's variables, or why there are none to be had.
+
+        Raises SecretMissing, SecretUnavailable if it was surely never started.
+        """
+        try:
+            return self._passwords.environment(definition)
+        except Invalid as exc:
+            return Refusal(state=State.FAILED, reason=str(exc))
+        except SecretMissing as exc:
+            if not visit.may_run:
+                raise
+            return Refusal(state=State.FAILED, reason=f"credential: {exc}")
 
     def _refusal(
         self, visit: Visit, definition: TaskDefinition, server: Server
@@ -396,7 +409,10 @@ def _job(
         key=key,
         command=spec.command,
         interpreter=spec.interpreter,
-        arguments=spec.arguments,
+        arguments=tuple(
+            word if isinstance(word, str) else environment[word.parameter]
+            for word in spec.arguments
+        ),
         workdir=spec.workdir,
         run_as=spec.run_as,
         environment=environment,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cronhop.aws.secrets import Secrets
+from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.credential import Credential, CredentialKind, Secret
 from cronhop.domain.private_key import private_key_fingerprint
 from cronhop.errors import (
@@ -18,7 +19,7 @@ from cronhop.errors import (
     SecretMissing,
 )
 from cronhop.store import credentials as store
-from cronhop.store import servers, tasks
+from cronhop.store import notifications, servers, tasks
 from cronhop.store.page import Page, walk
 
 
@@ -29,9 +30,18 @@ class Credentials:
     secrets: Secrets
 
     def create(
-        self, name: str, secret: Secret, *, by: str, now: datetime
+        self,
+        name: str,
+        secret: Secret,
+        *,
+        by: str,
+        now: datetime,
+        environment: str | None = None,
     ) -> Credential:
-        """Keep a secret under a name. Raises Invalid, Conflict if it is taken."""
+        """Keep a secret under a name. Raises Invalid, Conflict if it is taken.
+
+        With an `environment` only servers and tasks of it may name it.
+        """
         kind, fingerprint = _inspect(secret)
         if store.get(name):
             raise Conflict(f"there is a credential {name!r} already", field="name")
@@ -41,6 +51,7 @@ class Credentials:
             fingerprint=fingerprint,
             # First the value: a row must never name a secret that is not there.
             secret_id=self.secrets.add(secret),
+            environment=environment,
             version=1,
             created_by=by,
             created_at=now,
@@ -96,7 +107,9 @@ class Credentials:
         credential = self.get(name)
         if version not in {None, credential.version}:
             raise PreconditionFailed("it was changed since you read it")
-        users = itertools.chain(_servers_using(name), _tasks_using(name))
+        users = itertools.chain(
+            _servers_using(name), _tasks_using(name), _channels_using(name)
+        )
         if named := list(itertools.islice(users, 5)):
             raise Conflict(f"credential {name!r} is used by {', '.join(named)}")
         # First the row: from here on nobody can use it.
@@ -119,12 +132,27 @@ def secret_of(secrets: Secrets, name: str) -> Secret:
 
 
 def require_credential(
-    name: str, *, field: str, kind: CredentialKind | None = None
+    name: str,
+    *,
+    field: str,
+    kind: CredentialKind | None = None,
+    environment: str | None = None,
+    scope: Scope = EVERYWHERE,
 ) -> None:
-    """Ensure that there is such a credential. Raises Invalid naming the field."""
+    """Ensure that something of the environment may name this credential.
+
+    Raises Invalid naming the field, in one way for what is not there and for what
+    the scope does not admit.
+    """
     credential = store.get(name)
-    if credential is None:
-        raise Invalid(field, f"there is no credential {name!r}")
+    if credential is None or not scope.admits(credential.environment):
+        yours = "" if scope.is_everywhere else " for your environments"
+        raise Invalid(field, f"there is no credential {name!r}{yours}")
+    if credential.environment not in {None, environment}:
+        raise Invalid(
+            field,
+            f"credential {name!r} is for environment {credential.environment!r} only",
+        )
     if kind and credential.kind is not kind:
         raise Invalid(field, f"credential {name!r} is not a {kind}")
 
@@ -150,3 +178,9 @@ def _tasks_using(name: str) -> Iterator[str]:
     for task in walk(tasks.listing):
         if name in task.definition.secrets.values():
             yield f"task {task.definition.name}"
+
+
+def _channels_using(name: str) -> Iterator[str]:
+    for channel in walk(notifications.channels):
+        if channel.credential == name:
+            yield f"channel {channel.name}"

@@ -31,10 +31,11 @@ from cronhop.services.end import tell
 from cronhop.services.fan_out import FanOut, is_told
 from cronhop.services.finish import Finisher
 from cronhop.services.gate import pass_gate
+from cronhop.services.parameters import definition_of
 from cronhop.services.passwords import Passwords
 from cronhop.services.transfer import Transfers
 from cronhop.services.visit import Invocation, Visit
-from cronhop.store import executions, runs, tasks
+from cronhop.store import executions, runs
 
 GATE_WAIT_S = 5.0  # a run that comes earlier than this is sent again
 LEASE_MARGIN = timedelta(seconds=30)  # beyond the invocation's own end
@@ -164,7 +165,7 @@ class Executor:
             execution=present,
             message=message,
             invocation=invocation,
-            definition=tasks.get_version(run.task_id, run.task_version or 0),
+            definition=definition_of(run),
             is_held=execution is not None,
         )
         if present.state.is_terminal:

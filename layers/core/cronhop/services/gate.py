@@ -7,11 +7,15 @@ from datetime import datetime
 
 from cronhop.domain.gate import Refusal, refusal
 from cronhop.domain.run import Run, State, Trigger
-from cronhop.domain.targets import Pick
-from cronhop.domain.task import Overlap, Task
-from cronhop.services.choose import choose
+from cronhop.domain.targets import Pick, Targets
+from cronhop.domain.task import Overlap, Task, TaskDefinition
+from cronhop.errors import Invalid
+from cronhop.services.choose import choose, within
 from cronhop.services.overlap import Send, call_next, take_turn
+from cronhop.services.parameters import bound
 from cronhop.store import calendars, fleets, holds, runs, tasks
+
+MOVED = "its task is in another environment by now"
 
 
 def pass_gate(run: Run, now: datetime, send: Send) -> Refusal | None:
@@ -23,8 +27,9 @@ def pass_gate(run: Run, now: datetime, send: Send) -> Refusal | None:
        in its row, with the reason
     3. there is a server to run on
     4. one conditional write fixes the version and the targets; who loses it
-       goes on from the row. Several targets are put on record before, under a
-       name of their own, which that write makes the run's
+       goes on from the row. The values of its parameters fit that version.
+       Several targets are put on record before, under a name of their own, which
+       that write makes the run's
     """
     task = tasks.get(run.task_id)
     refused = _refusal(run, task, now)
@@ -45,7 +50,7 @@ def _let_through(run: Run, task: Task, now: datetime, send: Send) -> Refusal | N
         if run.reason != answer.reason:
             runs.note(run.run_id, answer.reason)
         return None
-    targets = _targets(run, task)
+    targets = _bound_targets(run, task)
     if isinstance(targets, Refusal):
         if task.definition.overlap is not Overlap.ALLOW:
             call_next(run, tasks.release(task.task_id, run.run_id), send)
@@ -59,6 +64,7 @@ def _let_through(run: Run, task: Task, now: datetime, send: Send) -> Refusal | N
         targets=targets,
         now=now,
         fleet=fleet,
+        environment=task.definition.environment,
     )
     is_next = not (run.retry_of or run.has_own_targets)
     if is_next and task.definition.targets.pick is Pick.ROUND_ROBIN:
@@ -84,14 +90,34 @@ def _refusal(run: Run, task: Task | None, now: datetime) -> Refusal | None:
     )
 
 
-def _targets(run: Run, task: Task) -> tuple[str, ...] | Refusal:
+def _bound_targets(run: Run, task: Task) -> tuple[str, ...] | Refusal:
+    """Return where the run is to be, if its values fit what it is to run."""
+    definition: TaskDefinition | None = task.definition
+    if run.task_version not in {None, task.version}:
+        definition = tasks.get_version(run.task_id, run.task_version or 0)
+    if definition is None:
+        return Refusal(state=State.FAILED, reason="the task's version was deleted")
+    try:
+        return _targets(run, task, bound(run, definition))
+    except Invalid as exc:
+        return Refusal(state=State.FAILED, reason=str(exc))
+
+
+def _targets(
+    run: Run, task: Task, definition: TaskDefinition
+) -> tuple[str, ...] | Refusal:
     """Return the ids of the servers that the run is to be on, or why there are none."""
+    environment = task.definition.environment
     if run.retry_of:
+        if run.environment != environment:
+            return Refusal(state=State.FAILED, reason=MOVED)
         before = runs.get(run.retry_of)
         targets = tuple(fleets.not_completed(before)) if before else ()
         gone = Refusal(state=State.FAILED, reason="the run to retry is gone")
-        return targets or gone
-    wanted = task.definition.targets
+        return within(environment, targets) if targets else gone
+    wanted = definition.targets
     if run.has_own_targets:
         wanted = fleets.wanted(run.run_id)
-    return choose(wanted, after=task.last_target)
+    if wanted.parameter is not None:
+        wanted = Targets(server_ids=(definition.target_of(wanted),))
+    return choose(wanted, after=task.last_target, environment=environment)

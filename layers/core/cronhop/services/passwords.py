@@ -12,6 +12,7 @@ from cronhop.domain.run import Execution
 from cronhop.domain.task import Script, TaskDefinition
 from cronhop.errors import SecretMissing
 from cronhop.services.credentials import secret_of
+from cronhop.services.parameters import texts
 from cronhop.store import credentials
 
 WRITE_MARGIN = timedelta(minutes=1)  # a value may be written later than its row says
@@ -46,12 +47,15 @@ class Passwords:
         return secret_of(self.secrets, name)
 
     def environment(self, task: TaskDefinition) -> Environment:
-        """Return the command's variables, its secrets among them."""
+        """Return the command's variables, parameters and secrets among them.
+
+        Raises Invalid if a parameter's server is not there any more.
+        """
         values, ids = {}, {}
         for variable, name in task.secrets.items():
             ids[variable], values[variable] = self._password(name)
         plain = task.spec.environment if isinstance(task.spec, Script) else {}
-        return Environment(values={**plain, **values}, secret_ids=ids)
+        return Environment(values={**plain, **texts(task), **values}, secret_ids=ids)
 
     def since(
         self, execution: Execution, task: TaskDefinition

@@ -12,7 +12,7 @@ from typing import Any
 
 from cronhop.domain.gate import hold_reason
 from cronhop.domain.ids import new_id, slot_run_id
-from cronhop.domain.run import Run, State, Trigger
+from cronhop.domain.run import SCHEDULER, Run, State, Trigger
 from cronhop.domain.schedule import (
     Schedule,
     count_slots,
@@ -64,6 +64,7 @@ def new_run(
         created_at=now,
         check_at=now + CHECK_AFTER,
         schedule_version=task.schedule_version,
+        environment=task.definition.environment,
     )
     return replace(run, **changes)
 
@@ -136,13 +137,14 @@ def _leave_out(
         slot=slot,
         state=State.SKIPPED if held else State.MISSED,
         reason=held or _REASONS[task.definition.catch_up],
-        created_by="scheduler",
+        created_by=SCHEDULER,
         created_at=now,
         finished_at=now,
         check_at=None if held else now,  # an executor says that they were missed
         schedule_version=task.schedule_version,
         missed_to=last,
         missed_count=count_slots(schedule, slot, last, limit=COUNT_LIMIT),
+        environment=task.definition.environment,
     )
     if not runs.add(missed):
         # Of another tick, or mine, and its answer was lost: it is there to be read.
@@ -188,8 +190,9 @@ def _run(task: Task, slot: datetime, now: datetime) -> Run:
         slot=slot,
         state=State.PENDING,
         reason=None,
-        created_by="scheduler",
+        created_by=SCHEDULER,
         created_at=now,
         check_at=max(slot, now) + CHECK_AFTER,
         schedule_version=task.schedule_version,
+        environment=task.definition.environment,
     )

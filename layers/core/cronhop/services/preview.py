@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.calendar import slot_date
 from cronhop.domain.ids import is_id
 from cronhop.domain.lint import warnings
@@ -52,7 +53,13 @@ class Preview:
     """What people ask of a schedule before they write it."""
 
     def preview(
-        self, schedule: Schedule, *, after: datetime, count: int, task_id: str | None
+        self,
+        schedule: Schedule,
+        *,
+        after: datetime,
+        count: int,
+        task_id: str | None,
+        scope: Scope = EVERYWHERE,
     ) -> Shown:
         """Return the first `count` slots later than `after`.
 
@@ -62,7 +69,7 @@ class Preview:
         mine = bound(schedule, task_id="", created_at=after)
         if task_id is not None:
             task = tasks.get(task_id) if is_id(task_id) else None
-            if task is None:
+            if task is None or not scope.admits(task.definition.environment):
                 raise Invalid("task_id", f"there is no task {task_id}")
             mine = bound(schedule, task_id=task_id, created_at=task.created_at)
         check(mine)

@@ -6,12 +6,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from cronhop.aws.output import OutputBucket
+from cronhop.domain.access import EVERYWHERE, Scope
+from cronhop.domain.find import RunFilter
 from cronhop.domain.ids import id_time, is_id
 from cronhop.domain.message import Message, MessageKind
+from cronhop.domain.parameter import Value
 from cronhop.domain.rollout import CANCELLED, Progress
 from cronhop.domain.run import (
+    SCHEDULER,
     Attempt,
     Execution,
     Run,
@@ -20,12 +25,16 @@ from cronhop.domain.run import (
     StreamRecord,
     Trigger,
 )
+from cronhop.domain.task import Task
 from cronhop.errors import Conflict, Invalid, NotFound
 from cronhop.services.dispatch import Dispatcher
+from cronhop.services.gate import MOVED
+from cronhop.services.parameters import accepted
 from cronhop.services.plan import new_run
-from cronhop.store import attempts, executions, fleets, tasks
+from cronhop.services.sift import sift
+from cronhop.store import attempts, executions, fleets, tasks, values
 from cronhop.store import runs as store
-from cronhop.store.page import Page
+from cronhop.store.page import NEWEST, Listing, Page, Window
 
 POLL_EVERY = timedelta(seconds=5)  # however many read the output of a command
 MAX_DIGITS = 9  # of a position
@@ -69,9 +78,16 @@ class Runs:
         return run
 
     def listing(
-        self, *, task_id: str | None, now: datetime, limit: int, after: str | None
+        self,
+        *,
+        now: datetime,
+        limit: int,
+        after: str | None,
+        wanted: RunFilter = RunFilter(),  # noqa: B008  it is frozen
+        window: Window = NEWEST,
+        scope: Scope = EVERYWHERE,
     ) -> Page[Run]:
-        """Return runs, newest first: of one task, or of all.
+        """Return the runs that are wanted, in the window and in `scope`.
 
         Raises Invalid if `after` can be no run's id.
         """
@@ -80,9 +96,30 @@ class Runs:
                 id_time(after)
             except ValueError as exc:
                 raise Invalid("next_token", "it is none of ours") from exc
-        if task_id:
-            return store.of_task(task_id, limit=limit, after=after)
-        return store.recent(now=now, limit=limit, after=after)
+        if wanted.task_id and not scope.is_everywhere:
+            task = _task(wanted.task_id)
+            if task is None or not scope.admits(task.definition.environment):
+                return Page(items=[], last=None)  # as of a task that is not there
+
+        def is_wanted(run: Run) -> bool:
+            return scope.admits(run.environment) and wanted.matches(run)
+
+        is_all = scope.is_everywhere and wanted in {
+            RunFilter(),
+            RunFilter(task_id=wanted.task_id),
+        }
+        return sift(
+            _listing(wanted, window, now),
+            limit=limit,
+            after=after,
+            wanted=None if is_all else is_wanted,
+            key=lambda run: run.run_id,
+            newest_first=window.newest_first,
+        )
+
+    def parameters(self, run: Run) -> Mapping[str, Value]:
+        """Return the values that the run was given for its task's parameters."""
+        return values.of_run(run)
 
     def targets(self, run: Run, *, limit: int) -> list[str]:
         """Return the ids of the run's first servers."""
@@ -161,10 +198,10 @@ class Runs:
         return present
 
     def retry(self, run_id: str, *, by: str, now: datetime) -> Run:
-        """Run the same version again where the run did not complete.
+        """Run the same version, with the same values, where it did not complete.
 
         Returns the new run. Raises NotFound; Conflict if the run is not over, never
-        began, has nothing to retry, or its task was deleted.
+        began, has nothing to retry, or its task or what a value names was deleted.
         """
         run = self.get(run_id)
         if not run.state.is_terminal:
@@ -176,6 +213,9 @@ class Runs:
         task = tasks.get(run.task_id)
         if task is None:
             raise Conflict("its task was deleted")
+        if task.definition.environment != run.environment:
+            raise Conflict(MOVED)
+        given = _given_again(run)
         again = new_run(
             task,
             Trigger.RETRY,
@@ -183,7 +223,10 @@ class Runs:
             now=now,
             task_version=run.task_version,
             retry_of=run_id,
+            has_parameters=bool(given),
         )
+        if given:
+            values.give(again.run_id, given, now=now)
         store.add(again)
         self.dispatcher.send_run(again)
         return again
@@ -275,6 +318,40 @@ class Runs:
         if data or _grows(execution):
             return data, at
         return b"", record.total_bytes
+
+
+def _given_again(run: Run) -> Mapping[str, Value]:
+    """Return the run's own values for another one. Raises Conflict if one is gone."""
+    given = values.of_run(run)
+    definition = given and tasks.get_version(run.task_id, run.task_version or 0)
+    try:
+        return accepted(definition, given) if definition else {}
+    except Invalid as exc:
+        raise Conflict(f"it cannot have the same values: {exc}") from exc
+
+
+def _task(task_id: str) -> Task | None:
+    return tasks.get(task_id, or_deleted=True) if is_id(task_id) else None
+
+
+def _listing(wanted: RunFilter, window: Window, now: datetime) -> Listing[Run]:
+    """Return a short list that has all of the runs; only one of them knows servers."""
+    if wanted.server_id:
+        return partial(_of_server, wanted.server_id, window=window)
+    if wanted.task_id:
+        return partial(store.of_task, wanted.task_id, window=window)
+    if wanted.created_by and wanted.created_by != SCHEDULER:
+        return partial(store.of_creator, wanted.created_by, window=window)
+    return partial(store.recent, now=now, window=window)
+
+
+def _of_server(
+    server_id: str, *, limit: int, after: str | None, window: Window
+) -> Page[Run]:
+    found = executions.run_ids_of_server(
+        server_id, limit=limit, after=after, window=window
+    )
+    return store.page_of(found, limit)
 
 
 def _not_started(

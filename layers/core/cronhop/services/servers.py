@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from cronhop.aws.queue import Queue
+from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.address import check_host
 from cronhop.domain.host_key import fingerprint as fingerprint_of_line
 from cronhop.domain.host_key import parse_host_key
 from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.message import Probe
+from cronhop.domain.run import Execution, State
 from cronhop.domain.server import MAX_HOST_KEYS, Server, ServerDefinition
+from cronhop.domain.task import Task
 from cronhop.errors import (
     Conflict,
     Invalid,
@@ -21,15 +25,17 @@ from cronhop.errors import (
     QueueUnavailable,
 )
 from cronhop.services.credentials import require_credential
+from cronhop.services.sift import sift
+from cronhop.store import executions, tasks
 from cronhop.store import servers as store
-from cronhop.store import tasks
-from cronhop.store.page import Page
+from cronhop.store.page import Page, Window
 
 
 @dataclass(frozen=True, kw_only=True)
 class Servers:
     """What people do with servers. Nothing here touches one: executors do.
 
+    A `scope` says in which environments somebody may do it.
     `allowed_networks` are CIDRs that a server may lie in although they are
     loopback or the like, `refused_networks` those that it may never lie in.
     """
@@ -38,9 +44,19 @@ class Servers:
     allowed_networks: tuple[str, ...] = ()
     refused_networks: tuple[str, ...] = ()
 
-    def create(self, definition: ServerDefinition, *, by: str, now: datetime) -> Server:
-        """Put a server on record. Raises Invalid, Conflict if its name is taken."""
-        self._check(definition, None)
+    def create(
+        self,
+        definition: ServerDefinition,
+        *,
+        by: str,
+        now: datetime,
+        scope: Scope = EVERYWHERE,
+    ) -> Server:
+        """Put a server on record.
+
+        Raises Invalid, Conflict if its name is taken, Forbidden.
+        """
+        self._check(definition, None, scope)
         server = Server(
             server_id=new_id(now),
             version=1,
@@ -59,13 +75,14 @@ class Servers:
         *,
         version: int | None,
         now: datetime,
+        scope: Scope = EVERYWHERE,
     ) -> Server:
-        """Let the server be as defined. Raises Invalid, NotFound, Conflict.
+        """Let the server be as defined. Raises Invalid, NotFound, Conflict, Forbidden.
 
         Raises PreconditionFailed if `version` is given and not the present one.
         """
         old = self.get(server_id, version=version)
-        self._check(definition, old)
+        self._check(definition, old, scope)
         new = replace(old, version=old.version + 1, updated_at=now, **vars(definition))
         if set(new.host_keys) != set(old.host_keys):
             new = replace(new, host_key_alert=None)
@@ -138,22 +155,64 @@ class Servers:
             raise PreconditionFailed("it was changed since you read it")
         return server
 
-    def listing(self, *, limit: int, after: str | None) -> Page[Server]:
+    def listing(
+        self, *, limit: int, after: str | None, scope: Scope = EVERYWHERE
+    ) -> Page[Server]:
         """Return servers, oldest first."""
-        return store.listing(limit=limit, after=after)
+        return sift(
+            store.listing,
+            limit=limit,
+            after=after,
+            wanted=None
+            if scope.is_everywhere
+            else lambda server: scope.admits(server.environment),
+            key=lambda server: server.server_id,
+        )
 
-    def delete(self, server_id: str, *, version: int | None) -> None:
+    def executions(
+        self,
+        server_id: str,
+        *,
+        states: frozenset[State],
+        window: Window,
+        limit: int,
+        after: str | None,
+        scope: Scope = EVERYWHERE,
+    ) -> Page[Execution]:
+        """Return the executions on a server that are in one of the states, or all.
+
+        Sorted by their runs' ids. Raises NotFound.
+        """
+        server = self.get(server_id)
+        if not scope.admits(server.environment):
+            raise NotFound(f"there is no server {server_id}")
+        return sift(
+            partial(executions.of_server, server_id, window=window),
+            limit=limit,
+            after=after,
+            wanted=(lambda one: one.state in states) if states else None,
+            key=lambda one: one.run_id,
+            newest_first=window.newest_first,
+        )
+
+    def delete(
+        self, server_id: str, *, version: int | None, scope: Scope = EVERYWHERE
+    ) -> None:
         """Remove a server that no task names. Raises NotFound, Conflict."""
         server = self.get(server_id, version=version)
         users = tasks.naming(server_id, limit=5)
         if users:
-            raise Conflict(f"server {server.name} is named by task {', '.join(users)}")
+            named = _tasks_within(users, scope)
+            raise Conflict(f"server {server.name} is named by {named}")
         if server.jump_for:
-            behind = _names(server.jump_for)
+            behind = _names(server.jump_for, scope)
             raise Conflict(f"server {server.name} is the jump host of {behind}")
         store.remove(server)
 
-    def _check(self, definition: ServerDefinition, old: Server | None) -> None:
+    def _check(
+        self, definition: ServerDefinition, old: Server | None, scope: Scope
+    ) -> None:
+        scope.require(definition.environment)
         check_host(
             definition.host,
             allowed=self.allowed_networks,
@@ -161,29 +220,55 @@ class Servers:
         )
         for line in definition.host_keys:
             parse_host_key(line)
-        require_credential(definition.credential, field="credential")
+        require_credential(
+            definition.credential,
+            field="credential",
+            environment=definition.environment,
+            scope=scope,
+        )
         if definition.via_server is not None:
-            _check_jump(definition.via_server, old)
+            _check_jump(definition.via_server, old, scope)
 
 
-def _check_jump(via_server: str, server: Server | None) -> None:
-    """Ensure that `via_server` may be the jump host of the server: one hop only."""
+def _check_jump(via_server: str, server: Server | None, scope: Scope) -> None:
+    """Ensure that `via_server` may be the jump host of the server: one hop only.
+
+    One that lies outside the scope may stay, and is not there to be chosen.
+    """
     jump = store.get(via_server) if is_id(via_server) else None
-    if jump is None:
+    is_kept = server is not None and server.via_server == via_server
+    if jump is None or not (is_kept or scope.admits(jump.environment)):
         raise Invalid("via_server", f"there is no server {via_server}")
     if server and jump.server_id == server.server_id:
         raise Invalid("via_server", "a server is not its own jump host")
     if jump.via_server:
         raise Invalid("via_server", f"{jump.name} is behind a jump host itself")
     if server and server.jump_for:
-        behind = _names(server.jump_for)
+        behind = _names(server.jump_for, scope)
         raise Invalid("via_server", f"it is the jump host of {behind} itself")
 
 
-def _names(server_ids: Iterable[str]) -> str:
-    """Return the names of some servers, at most five."""
+def _names(server_ids: Iterable[str], scope: Scope) -> str:
+    """Return the names of some servers, at most five, of those in the scope."""
     some = sorted(server_ids)[:5]
-    return ", ".join(server.name for server in store.get_many(some).values())
+    names = [
+        server.name
+        for server in store.get_many(some).values()
+        if scope.admits(server.environment)
+    ]
+    return ", ".join(names) or "others"
+
+
+def _tasks_within(task_ids: Iterable[str], scope: Scope) -> str:
+    """Return in words which tasks these are, of those in the scope."""
+    if scope.is_everywhere:
+        return f"task {', '.join(task_ids)}"
+    ids = [
+        task_id
+        for task_id, task in tasks.get_many(task_ids).items()
+        if isinstance(task, Task) and scope.admits(task.definition.environment)
+    ]
+    return f"task {', '.join(ids)}" if ids else "a task"
 
 
 def _place(server: Server) -> tuple[str, int, str | None]:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from typing import Any
 
+from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.credential import CredentialKind
+from cronhop.domain.find import TaskFilter, TaskStatus
 from cronhop.domain.hold import Hold
 from cronhop.domain.ids import is_id, new_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import OnceSchedule, next_slot
 from cronhop.domain.schedule import check as check_schedule
 from cronhop.domain.targets import MAX_SERVER_IDS, Targets
-from cronhop.domain.task import Script, Spec, Task, TaskDefinition
+from cronhop.domain.task import Origin, Script, Spec, Task, TaskDefinition
 from cronhop.domain.transfer import Direction, FileTransfer
-from cronhop.errors import Invalid, NotFound, PreconditionFailed
+from cronhop.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.freeze import new_hold
+from cronhop.services.parameters import accepted, declared
 from cronhop.services.plan import new_run
-from cronhop.store import calendars, fleets, runs, servers
+from cronhop.services.sift import sift
+from cronhop.store import calendars, fleets, runs, servers, values
 from cronhop.store import tasks as store
-from cronhop.store.page import Page
+from cronhop.store.page import OLDEST, Listing, Page, Window
 
 MAX_DEFINITION_BYTES = 300 * 1024  # a row of DynamoDB may have 400 KiB
 
@@ -32,28 +38,45 @@ MAX_DEFINITION_BYTES = 300 * 1024  # a row of DynamoDB may have 400 KiB
 class Tasks:
     """What people do with tasks.
 
+    A `scope` says in which environments somebody may do it.
     `has_transfer_bucket`: the stack has a bucket for the objects of file transfers.
     """
 
     dispatcher: Dispatcher
     has_transfer_bucket: bool = True
 
-    def create(self, definition: TaskDefinition, *, by: str, now: datetime) -> Task:
+    def create(
+        self,
+        definition: TaskDefinition,
+        *,
+        by: str,
+        now: datetime,
+        scope: Scope = EVERYWHERE,
+        template: Origin | None = None,
+    ) -> Task:
         """Put a task on record, and send it if it is due within the look-ahead.
 
-        Raises Invalid, Conflict if its name is taken.
+        Raises Invalid, Conflict if its name is taken, Forbidden.
         """
-        self._check_bucket(definition)
-        task = _new(definition, by=by, now=now)
+        kept = self.checked(definition, scope)
+        task = _new(kept, by=by, now=now, template=template)
         store.add(task)
         self.dispatcher.send_task(task, now)
         return task
 
     def create_all(
-        self, definitions: Sequence[TaskDefinition], *, by: str, now: datetime
+        self,
+        definitions: Sequence[TaskDefinition],
+        *,
+        by: str,
+        now: datetime,
+        scope: Scope = EVERYWHERE,
     ) -> list[Task]:
-        """Put all of the tasks on record, or none. Raises Invalid, Conflict."""
-        made = [_new(definition, by=by, now=now) for definition in definitions]
+        """Put all of the tasks on record, or none.
+
+        Raises Invalid, Conflict, Forbidden.
+        """
+        made = [_new(self.checked(one, scope), by=by, now=now) for one in definitions]
         store.add_all(made)
         for task in made:
             self.dispatcher.send_task(task, now)
@@ -61,7 +84,7 @@ class Tasks:
 
     def try_out(self, definition: TaskDefinition, *, now: datetime) -> None:
         """Ensure that a task could be made just now. Raises Invalid."""
-        _new(definition, by="", now=now)
+        _new(self.checked(definition), by="", now=now)
         if store.is_taken(definition.name):
             raise Invalid("name", f"the name {definition.name!r} is taken")
 
@@ -73,15 +96,16 @@ class Tasks:
         version: int | None,
         by: str,
         now: datetime,
+        scope: Scope = EVERYWHERE,
     ) -> Task:
-        """Let the task be as defined. Raises Invalid, NotFound, Conflict.
+        """Let the task be as defined. Raises Invalid, NotFound, Conflict, Forbidden.
 
         A change of schedule or of `enabled` starts from now: slots that are on
         record already go on only if the new schedule has them too. Raises
         PreconditionFailed if `version` is given and not the present one.
         """
         old = self.get(task_id, version=version)
-        self._check_bucket(definition)
+        definition = self.checked(definition, scope)
         _check_moves(old.definition, definition)
         new = replace(
             old, definition=definition, version=old.version + 1, updated_at=now
@@ -102,6 +126,19 @@ class Tasks:
             self.dispatcher.send_task(new, now)
         return new
 
+    def checked(
+        self, definition: TaskDefinition, scope: Scope = EVERYWHERE
+    ) -> TaskDefinition:
+        """Return a definition as it is kept, if all that it names is there.
+
+        Raises Invalid, Forbidden.
+        """
+        _check_within(definition, scope)
+        self._check_bucket(definition)
+        kept = declared(definition, scope)
+        _check_names(kept)
+        return kept
+
     def _check_bucket(self, definition: TaskDefinition) -> None:
         spec = definition.spec
         has_object = isinstance(spec, FileTransfer) and spec.object_key is not None
@@ -120,15 +157,83 @@ class Tasks:
             raise PreconditionFailed("it was changed since you read it")
         return task
 
-    def listing(self, *, limit: int, after: str | None) -> Page[Task]:
-        """Return tasks, oldest first."""
-        return store.listing(limit=limit, after=after)
+    def place(self, task_id: str) -> str | None:
+        """Return the environment of a task, a deleted one's too. Raises NotFound."""
+        task = store.get(task_id, or_deleted=True) if is_id(task_id) else None
+        if task is None:
+            raise NotFound(f"there is no task {task_id}")
+        return task.definition.environment
+
+    def listing(
+        self,
+        *,
+        now: datetime,
+        limit: int,
+        after: str | None,
+        wanted: TaskFilter = TaskFilter(),  # noqa: B008  it is frozen
+        window: Window = OLDEST,
+        scope: Scope = EVERYWHERE,
+    ) -> Page[Task]:
+        """Return the tasks that are wanted, and in the window."""
+        of_deleted = wanted.status is TaskStatus.DELETED
+        listing: Listing[Task] = partial(
+            store.listing, window=window, deleted=of_deleted
+        )
+        if wanted.created_by and not of_deleted:
+            listing = partial(store.of_creator, wanted.created_by, window=window)
+
+        def is_wanted(task: Task) -> bool:
+            return scope.admits(task.definition.environment) and wanted.matches(
+                task, next_run=_next_run(task, now), now=now
+            )
+
+        is_all = scope.is_everywhere and wanted == TaskFilter()
+        return sift(
+            listing,
+            limit=limit,
+            after=after,
+            wanted=None if is_all else is_wanted,
+            key=lambda task: task.task_id,
+            newest_first=window.newest_first,
+        )
 
     def delete(self, task_id: str, *, version: int | None, now: datetime) -> None:
         """Remove a task; its runs stay on record. Raises NotFound."""
         task = self.get(task_id, version=version)
         self.dispatcher.send_overdue(task, now)
         store.remove(task, now=now)
+
+    def restore(
+        self,
+        task_id: str,
+        *,
+        by: str,
+        now: datetime,
+        scope: Scope = EVERYWHERE,
+    ) -> Task:
+        """Bring a deleted task back; its schedule goes on from now.
+
+        Raises NotFound if it is not kept any more, Conflict if it is not deleted or its
+        name is taken, Invalid if something that it names is gone.
+        """
+        old = store.get(task_id, or_deleted=True) if is_id(task_id) else None
+        if old is None:
+            raise NotFound(f"there is no task {task_id}")
+        if old.deleted_at is None:
+            raise Conflict("it is not deleted")
+        new = replace(
+            old,
+            version=old.version + 1,
+            schedule_version=old.schedule_version + 1,
+            updated_at=now,
+            deleted_at=None,
+        )
+        new = replace(new, definition=self.checked(new.definition, scope))
+        _check(new)
+        new = replace(new, next_run=following(new, now))
+        store.restore(old, new, by=by)
+        self.dispatcher.send_task(new, now)
+        return new
 
     def pause(
         self,
@@ -163,31 +268,44 @@ class Tasks:
         by: str,
         now: datetime,
         targets: Targets | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        scope: Scope = EVERYWHERE,
     ) -> Run:
         """Run the task now, beside its schedule. Raises NotFound, Invalid.
 
-        On other servers than the task's, if `targets` says so. The run is on record
-        when this returns; if the queue cannot be reached, the tick sends it.
+        On other servers than the task's, if `targets` says so, with other values of
+        its parameters, if `parameters` does. The run is on record when this returns;
+        if the queue cannot be reached, the tick sends it.
         """
         task = self.get(task_id)
+        given = accepted(task.definition, parameters or {}, scope)
+        task.definition.filled(given).check_complete()
         if targets:
-            _check_servers(targets)
+            _check_servers(targets, task.definition.environment)
             _check_download(task.definition.spec, targets)
+            task.definition.check_target(targets)
         run = new_run(
-            task, Trigger.MANUAL, by=by, now=now, has_own_targets=targets is not None
+            task,
+            Trigger.MANUAL,
+            by=by,
+            now=now,
+            has_own_targets=targets is not None,
+            has_parameters=bool(given),
         )
         if targets:
             fleets.want(run.run_id, targets, now=now)
+        if given:
+            values.give(run.run_id, given, now=now)
         runs.add(run)
         self.dispatcher.send_run(run)
         return run
 
 
-def usernames(server_ids: Sequence[str]) -> set[str]:
+def usernames(server_ids: Sequence[str], *, scope: Scope = EVERYWHERE) -> set[str]:
     """Return who logs in to these servers. Raises Invalid for `server_ids`."""
     known = servers.get_many(one for one in server_ids if is_id(one))
     for number, server_id in enumerate(server_ids):
-        if server_id not in known:
+        if server_id not in known or not scope.admits(known[server_id].environment):
             raise Invalid(
                 f"server_ids.{number}", f"there is no server {server_id[:40]!r}"
             )
@@ -201,7 +319,7 @@ def following(task: Task, now: datetime) -> datetime | None:
     return next_slot(task.schedule, now)
 
 
-def last_run(task_id: str) -> Run | None:
+def last_run(task_id: str, *, scope: Scope = EVERYWHERE) -> Run | None:
     """Return the newest run of the task that has begun or ended, None if none has.
 
     Slots inside the look-ahead are on record before they are due.
@@ -210,7 +328,7 @@ def last_run(task_id: str) -> Run | None:
     for limit in (10, 100, 100):  # as many may wait for their turn, and more
         page = runs.of_task(task_id, limit=limit, after=after)
         for run in page.items:
-            if run.state is not State.PENDING:
+            if run.state is not State.PENDING and scope.admits(run.environment):
                 return run
         after = page.last
         if after is None:
@@ -218,11 +336,27 @@ def last_run(task_id: str) -> Run | None:
     return None
 
 
+def _next_run(task: Task, now: datetime) -> datetime | None:
+    """Return the task's next slot, None if there is none or nobody knows."""
+    if task.invalid or task.deleted_at:
+        return None
+    try:
+        return following(task, now)
+    except Invalid:
+        return None
+
+
 def _timing(definition: TaskDefinition) -> tuple[object, bool]:
     return definition.schedule, definition.enabled
 
 
-def _new(definition: TaskDefinition, *, by: str, now: datetime) -> Task:
+def _new(
+    definition: TaskDefinition,
+    *,
+    by: str,
+    now: datetime,
+    template: Origin | None = None,
+) -> Task:
     """Return the task that this definition makes now. Raises Invalid."""
     task = Task(
         task_id=new_id(now),
@@ -235,6 +369,7 @@ def _new(definition: TaskDefinition, *, by: str, now: datetime) -> Task:
         created_by=by,
         created_at=now,
         updated_at=now,
+        template=template,
     )
     _check(task)
     _check_upcoming(task, now)
@@ -254,17 +389,30 @@ def _check_upcoming(task: Task, now: datetime) -> None:
     raise Invalid("schedule.ends_at", "there is no slot from now until then")
 
 
-def _check_servers(targets: Targets) -> None:
-    """Ensure that the servers are there which are named by id."""
+def _check_servers(targets: Targets, environment: str | None) -> None:
+    """Ensure that what is named by id is there, and all is of the environment.
+
+    One answer for a server that is not there and one that is elsewhere: who writes
+    this may be somebody who sees no other environment.
+    """
     named = targets.server_ids
     known = servers.get_many(one for one in named if is_id(one))
+    there = f" in environment {environment!r}" if environment else ""
     for number, server_id in enumerate(named):
-        if server_id not in known:
+        server = known.get(server_id)
+        if server is None or environment not in {None, server.environment}:
             shown = server_id[:40]
             raise Invalid(
                 f"targets.server_ids.{number}",
-                f"there is no server with the id {shown!r}; ids are in GET /v1/servers",
+                f"there is no server with the id {shown!r}{there}; ids are in"
+                " GET /v1/servers",
             )
+    wanted = targets.selector.environment if targets.selector else None
+    if environment and wanted not in {None, environment}:
+        raise Invalid(
+            "targets.selector.environment",
+            f"the task is of environment {environment!r}; leave it out",
+        )
 
 
 def _check_download(spec: Spec, targets: Targets) -> None:
@@ -282,7 +430,7 @@ def _check_download(spec: Spec, targets: Targets) -> None:
 
 def _check_moves(old: TaskDefinition, new: TaskDefinition) -> None:
     """Ensure that the change of the targets fits in a transaction."""
-    moves = len(set(old.targets.server_ids) ^ set(new.targets.server_ids))
+    moves = len(set(old.server_ids) ^ set(new.server_ids))
     if moves > MAX_SERVER_IDS:
         raise Invalid(
             "targets.server_ids",
@@ -291,17 +439,58 @@ def _check_moves(old: TaskDefinition, new: TaskDefinition) -> None:
 
 
 def _check(task: Task) -> None:
-    """Ensure that all the task names is there, and that its schedule is possible."""
-    definition = task.definition
-    if task.schedule:
-        check_schedule(task.schedule)
-        for number, name in enumerate(task.schedule.exclude_calendars):
-            if calendars.get(name) is None:
-                raise Invalid(
-                    f"schedule.exclude_calendars.{number}",
-                    f"there is no calendar {name!r}",
-                )
-    _check_servers(definition.targets)
+    """Ensure that the schedule is possible, and starts what needs nobody."""
+    if task.schedule is None:
+        return
+    check_schedule(task.schedule)
+    try:
+        task.definition.check_complete()
+    except Invalid as exc:
+        raise Invalid(
+            exc.field, "it has no default, and the schedule gives no value"
+        ) from exc
+
+
+def _check_within(definition: TaskDefinition, scope: Scope) -> None:
+    """Ensure that a task in a scope has nothing of what lies outside.
+
+    Servers are held to the environment for everybody; secrets and objects are
+    what a command could show to whom they are not for.
+    """
+    scope.require(definition.environment)
+    if scope.is_everywhere:
+        return
+    own = definition.spec.secrets if isinstance(definition.spec, Script) else {}
+    for variable, name in own.items():
+        require_credential(
+            name,
+            field=f"spec.secrets.{variable}",
+            environment=definition.environment,
+            scope=scope,
+        )
+    spec, folder = definition.spec, f"{definition.environment}/"
+    key = spec.object_key if isinstance(spec, FileTransfer) else None
+    if key is not None and not key.startswith(folder):
+        raise Invalid(
+            "spec.object_key", f"with your roles it has to begin with {folder!r}"
+        )
+
+
+def _check_names(definition: TaskDefinition) -> None:
+    """Ensure that all that is named is there, and that it can be kept."""
+    schedule = definition.schedule
+    for number, name in enumerate(schedule.exclude_calendars if schedule else ()):
+        if calendars.get(name) is None:
+            raise Invalid(
+                f"schedule.exclude_calendars.{number}",
+                f"there is no calendar {name!r}",
+            )
+    if len(definition.server_ids) > MAX_SERVER_IDS:
+        raise Invalid(
+            "targets.server_ids",
+            f"with those of parameters there are more than {MAX_SERVER_IDS} servers",
+        )
+    _check_servers(definition.targets, definition.environment)
     _check_download(definition.spec, definition.targets)
     size = len(json.dumps(definition.to_dict()))  # as it is kept: in ASCII
     if size > MAX_DEFINITION_BYTES:
@@ -311,11 +500,15 @@ def _check(task: Task) -> None:
     environment = (
         definition.spec.environment if isinstance(definition.spec, Script) else {}
     )
-    for variable, name in definition.secrets.items():
+    own = definition.spec.secrets if isinstance(definition.spec, Script) else {}
+    for variable, name in own.items():
         if variable in environment:
             raise Invalid(
                 f"spec.secrets.{variable}", "it is in the environment as well"
             )
         require_credential(
-            name, field=f"spec.secrets.{variable}", kind=CredentialKind.PASSWORD
+            name,
+            field=f"spec.secrets.{variable}",
+            kind=CredentialKind.PASSWORD,
+            environment=definition.environment,
         )

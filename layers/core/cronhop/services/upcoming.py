@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.calendar import Calendar
 from cronhop.domain.gate import calendar_reason, hold_reason
 from cronhop.domain.hold import Hold
@@ -53,8 +54,10 @@ class Upcoming:
 
     shards: int
 
-    def upcoming(self, after: datetime, until: datetime) -> Coming:
-        """Return the slots of all tasks in (after, until].
+    def upcoming(
+        self, after: datetime, until: datetime, *, scope: Scope = EVERYWHERE
+    ) -> Coming:
+        """Return the slots in (after, until] of all tasks in the scope.
 
         `after` is not before now: what is past is in the ledger. Bounded work:
         the tasks that are due first, and their slots as far as they are shown.
@@ -63,7 +66,11 @@ class Upcoming:
         ids = [task_id for _, task_id in itertools.islice(found, MAX_TASKS + 1)]
         read = tasks.get_many(ids[:MAX_TASKS]).values()
         # What cannot be read has no slots that could be told.
-        known = [task for task in read if isinstance(task, Task)]
+        known = [
+            task
+            for task in read
+            if isinstance(task, Task) and scope.admits(task.definition.environment)
+        ]
         merged = heapq.merge(*(_slots(task, after, until) for task in known))
         shown = list(itertools.islice(merged, MAX_SLOTS + 1))
         by_id = {task.task_id: task for task in known}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.gate import calendar_reason, hold_reason
 from cronhop.domain.ids import is_id, last_id, slot_run_id
 from cronhop.domain.run import Run, State
@@ -56,17 +57,22 @@ class Answer:
 class Why:
     """What people ask of the past and the future of a task."""
 
-    def why(self, task_id: str, at: datetime, *, now: datetime) -> Answer:
+    def why(
+        self, task_id: str, at: datetime, *, now: datetime, scope: Scope = EVERYWHERE
+    ) -> Answer:
         """Return what became of this instant, or will.
 
         The ledger is asked first: what happened counts, not what the present
-        schedule would have done. Bounded work. Raises NotFound.
+        schedule would have done. Bounded work. A run outside the scope, of a time
+        when the task was elsewhere, is as if it were not there. Raises NotFound.
         """
         task = tasks.get(task_id) if is_id(task_id) else None
         if task is None:
             raise NotFound(f"there is no task {task_id}")
         at = at.replace(microsecond=0)
         run = _run_of(task, at)
+        if run and not scope.admits(run.environment):
+            run = None
         verdict, because = _of_run(run) if run else _of_schedule(task, at, now)
         before, after = _around(task, at)
         return Answer(

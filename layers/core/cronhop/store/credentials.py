@@ -40,6 +40,7 @@ class CredentialRow(Model):
     created_by = UnicodeAttribute()
     created_at = InstantAttribute()
     updated_at = InstantAttribute()
+    environment = UnicodeAttribute(null=True)
     listing = _Listing()
 
 
@@ -55,6 +56,7 @@ def add(credential: Credential) -> bool:
             created_by=credential.created_by,
             created_at=credential.created_at,
             updated_at=credential.updated_at,
+            environment=credential.environment,
         ),
         condition=CredentialRow.name.does_not_exist(),
     )
@@ -114,4 +116,5 @@ def _credential(row: CredentialRow) -> Credential:
         created_by=row.created_by,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        environment=row.environment,
     )

@@ -29,7 +29,7 @@ from cronhop.domain.run import (
 from cronhop.observe import log
 from cronhop.store.attributes import InstantAttribute, PlainAttribute, set_or_remove
 from cronhop.store.connection import put, retention_s, shards, table, update
-from cronhop.store.page import Page
+from cronhop.store.page import NEWEST, Page, Window, cut
 
 
 class _ByServer(GlobalSecondaryIndex[Any]):
@@ -409,6 +409,26 @@ def of_run(run_id: str, *, limit: int, after: str | None) -> Page[Execution]:
     )
     items = [execution_of(row) for row in found[:limit]]
     last = items[-1].server_id if len(found) > limit else None
+    return Page(items=items, last=last)
+
+
+def run_ids_of_server(
+    server_id: str, *, limit: int, after: str | None, window: Window = NEWEST
+) -> Iterator[str]:
+    """Yield ids of the runs that were on a server, those behind the id `after`."""
+    index, key = ExecutionRow.by_server, ExecutionRow.run_id
+    return window.ids(index, server_id, key, limit=limit, after=after)
+
+
+def of_server(
+    server_id: str, *, limit: int, after: str | None, window: Window = NEWEST
+) -> Page[Execution]:
+    """Return executions on a server in the window, those behind the run `after`."""
+    found = run_ids_of_server(server_id, limit=limit, after=after, window=window)
+    run_ids, last = cut(found, limit)
+    rows = ExecutionRow.batch_get([(run_id, server_id) for run_id in run_ids])
+    known = {row.run_id: execution_of(row) for row in rows}
+    items = [known[run_id] for run_id in run_ids if run_id in known]
     return Page(items=items, last=last)
 
 

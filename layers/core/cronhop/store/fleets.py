@@ -14,11 +14,10 @@ from datetime import datetime
 from cronhop.domain.rollout import Progress
 from cronhop.domain.run import Run, State
 from cronhop.domain.targets import Targets
-from cronhop.store.connection import retention_s, update
-from cronhop.store.runs import RunRow
+from cronhop.store.connection import update
+from cronhop.store.runs import RunRow, item_ttl
 
 PAGE = 100  # ids in an item: under 4 KB, one unit to read
-OPEN_AT_MOST_S = 400 * 86400  # a run is open: twenty attempts of a week, and more
 
 _ENDED = {
     State.COMPLETED: RunRow.completed,
@@ -39,7 +38,7 @@ def freeze(
         _page(run_id, fleet, start // PAGE).update(
             actions=[
                 RunRow.targets.set(list(server_ids[start : start + PAGE])),
-                RunRow.ttl.set(_ttl(now)),
+                RunRow.ttl.set(item_ttl(now)),
             ]
         )
 
@@ -61,7 +60,7 @@ def targets(run: Run, start: int, end: int) -> list[str]:
 def want(run_id: str, wanted: Targets, *, now: datetime) -> None:
     """Put on record which targets a run is to have, instead of its task's."""
     _wanted_row(run_id).update(
-        actions=[RunRow.wanted.set(wanted.to_dict()), RunRow.ttl.set(_ttl(now))]
+        actions=[RunRow.wanted.set(wanted.to_dict()), RunRow.ttl.set(item_ttl(now))]
     )
 
 
@@ -97,7 +96,7 @@ def end_target(run: Run, position: int, state: State, *, now: datetime) -> Progr
     Repeating it adds nothing: an outcome is final.
     """
     row = _progress_row(run)
-    row.update(actions=[_ENDED[state].add({position}), RunRow.ttl.set(_ttl(now))])
+    row.update(actions=[_ENDED[state].add({position}), RunRow.ttl.set(item_ttl(now))])
     return _progress(run, row)
 
 
@@ -109,7 +108,7 @@ def move(run: Run, *, old: int, new: int, sender: str, now: datetime) -> bool:
         actions=[
             RunRow.sent.set(new),
             RunRow.sender.set(sender),
-            RunRow.ttl.set(_ttl(now)),
+            RunRow.ttl.set(item_ttl(now)),
         ],
         condition=at_old & RunRow.stopped.does_not_exist(),
     )
@@ -119,7 +118,7 @@ def stop(run: Run, reason: str, *, now: datetime) -> bool:
     """Ensure that no further target is started; False if that is so already."""
     return update(
         _progress_row(run),
-        actions=[RunRow.stopped.set(reason), RunRow.ttl.set(_ttl(now))],
+        actions=[RunRow.stopped.set(reason), RunRow.ttl.set(item_ttl(now))],
         condition=RunRow.stopped.does_not_exist(),
     )
 
@@ -134,11 +133,6 @@ def _wanted_row(run_id: str) -> RunRow:
 
 def _progress_row(run: Run) -> RunRow:
     return RunRow(run_id=f"{run.run_id}#progress")
-
-
-def _ttl(now: datetime) -> int:
-    """Return when an item may go: surely not before the run's own row does."""
-    return int(now.timestamp()) + OPEN_AT_MOST_S + retention_s()
 
 
 def _progress(run: Run, row: RunRow) -> Progress:

@@ -1,4 +1,7 @@
-"""Unique names: an item `name#<name>` in the same transaction as its holder."""
+"""Unique names: an item `name#<name>` in the same transaction as its holder.
+
+`space` stands instead of `name` where a table holds names of more than one kind.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from cronhop.errors import Conflict, PreconditionFailed
 from cronhop.store.connection import transaction
 
 
-def name_key(name: str) -> str:
+def name_key(name: str, *, space: str = "name") -> str:
     """Return the key of the item that holds this name."""
-    return f"name#{name}"
+    return f"{space}#{name}"
 
 
 @contextlib.contextmanager
 def named_write(
-    model: type[Model], *, name: str, holder: str
+    model: type[Model], *, name: str, holder: str, space: str = "name"
 ) -> Iterator[TransactWrite]:
     """Yield a transaction that writes `holder` and its name, or nothing.
 
@@ -36,7 +39,7 @@ def named_write(
     except TransactWriteError as exc:
         codes = {reason.code for reason in exc.cancellation_reasons if reason}
         if "ConditionalCheckFailed" in codes:
-            if _holder(model, name) not in {None, holder}:
+            if _holder(model, name_key(name, space=space)) not in {None, holder}:
                 raise Conflict(f"the name {name!r} is taken", field="name") from exc
             raise PreconditionFailed("it was changed since you read it") from exc
         if "TransactionConflict" in codes:
@@ -44,9 +47,9 @@ def named_write(
         raise
 
 
-def _holder(model: type[Model], name: str) -> str | None:
+def _holder(model: type[Model], key: str) -> str | None:
     try:
-        row: Any = model.get(name_key(name), consistent_read=True)
+        row: Any = model.get(key, consistent_read=True)
     except model.DoesNotExist:
         return None
     return str(row.holder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any
 
@@ -21,14 +21,16 @@ from pynamodb.expressions.update import Action
 from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
 from pynamodb.models import Model
 
-from cronhop.domain.ids import id_time, last_id, shard_of
-from cronhop.domain.run import OPEN_STATES, Run, State, Trigger
+from cronhop.domain.ids import first_id, id_time, last_id, shard_of
+from cronhop.domain.run import OPEN_STATES, SCHEDULER, Run, State, Trigger
 from cronhop.store.attributes import InstantAttribute, PlainAttribute, set_or_remove
 from cronhop.store.batch import insertion, write_all
 from cronhop.store.connection import put, retention_s, shards, table, update
-from cronhop.store.page import Page
+from cronhop.store.page import NEWEST, Page, Window, cut
 
-DAYS_A_PAGE = 7  # a list over all tasks looks at most so far back for one page
+DAYS_A_PAGE = 7  # that a list over all tasks looks at for one page
+OPEN_AT_MOST_S = 400 * 86400  # a run is open: twenty attempts of a week, and more
+_TICK = timedelta(milliseconds=1)  # the precision of an id
 
 
 class _ByTask(GlobalSecondaryIndex[Any]):
@@ -73,7 +75,8 @@ class RunRow(Model):
 
     Of such a run the ids of its servers and how far it has come are items of their
     own, `<run id>#<fleet>#<page>` and `<run id>#progress`; so are targets that
-    somebody gave it, `<run id>#wanted`: see fleets.py.
+    somebody gave it, `<run id>#wanted`: see fleets.py, and values of parameters,
+    `<run id>#parameters`: see values.py.
     `open_shard` and `check_at` are there while the run is not terminal, and until
     the alarm of its end has been raised, `ttl` once it is terminal, `created_by`
     only on runs made by hand: the schedule's own would all have one index key.
@@ -98,7 +101,9 @@ class RunRow(Model):
     target_count = NumberAttribute(null=True)
     retry_of = UnicodeAttribute(null=True)
     has_own_targets = BooleanAttribute(null=True)
+    has_parameters = BooleanAttribute(null=True)
     wanted = PlainAttribute(null=True)
+    parameters = PlainAttribute(null=True)
     fleet = UnicodeAttribute(null=True)
     created_at = InstantAttribute(null=True)
     started_at = InstantAttribute(null=True)
@@ -107,6 +112,7 @@ class RunRow(Model):
     missed_count = NumberAttribute(null=True)
     cancel_by = UnicodeAttribute(null=True)
     cancel_at = InstantAttribute(null=True)
+    environment = UnicodeAttribute(null=True)
     telling_until = InstantAttribute(null=True)
     ttl = NumberAttribute(null=True)
     sent = NumberAttribute(null=True)
@@ -125,7 +131,6 @@ class RunRow(Model):
     by_creator = _ByCreator()
 
 
-_SCHEDULER = "scheduler"  # who made the runs of slots
 _IS_OPEN = RunRow.state.is_in(*(state.value for state in sorted(OPEN_STATES)))
 
 
@@ -160,10 +165,12 @@ def _new_row(run: Run) -> RunRow:
         task_version=run.task_version,
         retry_of=run.retry_of,
         has_own_targets=run.has_own_targets or None,
+        has_parameters=run.has_parameters or None,
         created_at=run.created_at,
         finished_at=run.finished_at,
         missed_to=run.missed_to,
         missed_count=run.missed_count,
+        environment=run.environment,
         ttl=_ttl(run.created_at) if run.state.is_terminal else None,
     )
 
@@ -190,6 +197,7 @@ def begin(
     targets: tuple[str, ...],
     now: datetime,
     fleet: str | None = None,
+    environment: str | None = None,
 ) -> bool:
     """Let the run through its gate: fix what it runs and where.
 
@@ -209,6 +217,7 @@ def begin(
             *where,
             RunRow.started_at.set(now),
             RunRow.reason.remove(),
+            *set_or_remove((RunRow.environment, environment)),
         ],
         condition=RunRow.state == State.PENDING.value,
     )
@@ -277,6 +286,11 @@ def ask_cancel(run_id: str, *, by: str, now: datetime) -> bool:
     )
 
 
+def item_ttl(now: datetime) -> int:
+    """Return when an item beside a run's row may go: surely not before the row does."""
+    return int(now.timestamp()) + OPEN_AT_MOST_S + retention_s()
+
+
 def _end(
     run_id: str,
     state: State,
@@ -321,57 +335,68 @@ def move_check(run_id: str, *, old: datetime, new: datetime) -> bool:
     )
 
 
-def of_task(task_id: str, *, limit: int, after: str | None) -> Page[Run]:
-    """Return runs of the task, newest first, those older than the id `after`."""
-    found = RunRow.by_task.query(
-        task_id,
-        RunRow.run_id < after if after else None,
-        scan_index_forward=False,
-        limit=limit + 1,
-    )
-    return _page([row.run_id for row in found], limit)
+def of_task(
+    task_id: str, *, limit: int, after: str | None, window: Window = NEWEST
+) -> Page[Run]:
+    """Return runs of the task in the window, those behind the id `after`."""
+    index, key = RunRow.by_task, RunRow.run_id
+    return page_of(window.ids(index, task_id, key, limit=limit, after=after), limit)
 
 
-def recent(*, now: datetime, limit: int, after: str | None) -> Page[Run]:
-    """Return runs of all tasks, newest first, those older than the id `after`.
+def of_creator(
+    created_by: str, *, limit: int, after: str | None, window: Window = NEWEST
+) -> Page[Run]:
+    """Return runs that somebody made, in the window, those behind the id `after`."""
+    index, key = RunRow.by_creator, RunRow.run_id
+    return page_of(window.ids(index, created_by, key, limit=limit, after=after), limit)
 
-    Slots inside the look-ahead are on record before they are due. A page looks
-    back seven days at most, so it may be short, even empty, and yet be followed
-    by another one; the list ends where the retention does.
+
+def recent(
+    *, now: datetime, limit: int, after: str | None, window: Window = NEWEST
+) -> Page[Run]:
+    """Return runs of all tasks in the window, those behind the id `after`.
+
+    Slots inside the look-ahead are on record before they are due. A page covers
+    seven days at most, so it may be short, even empty, and yet be followed by
+    another one; the list ends where the retention does.
     """
-    day = (id_time(after) if after else now + timedelta(days=1)).date()
-    oldest = (now - timedelta(seconds=retention_s())).date()
+    tomorrow = now + timedelta(days=1)
+    kept = now - timedelta(seconds=retention_s())
+    oldest = max(window.since or kept, kept).date()
+    newest = min(window.until or tomorrow, tomorrow).date()
+    day = newest if window.newest_first else oldest
+    if after:
+        day = id_time(after).date()
     ids: list[str] = []
     for _ in range(DAYS_A_PAGE):
-        ids += _ids_of_day(day.isoformat(), after, limit)
-        if len(ids) > limit or day < oldest:
-            return _page(ids, limit)
-        day -= timedelta(days=1)
-    page = _page(ids, limit)
-    end_of_day = datetime.combine(day, time.max, tzinfo=UTC)
-    return Page(items=page.items, last=last_id(end_of_day))
+        if not oldest <= day <= newest or len(ids) > limit:
+            break
+        ids += _ids_of_day(day, after, limit, window)
+        day += timedelta(days=-1 if window.newest_first else 1)
+    page = page_of(ids, limit)
+    if page.last is not None or not oldest <= day <= newest:
+        return page
+    edge = datetime.combine(day, time.min, tzinfo=UTC)
+    if window.newest_first:
+        return Page(items=page.items, last=last_id(edge + timedelta(days=1) - _TICK))
+    return Page(items=page.items, last=first_id(edge))
 
 
-def _ids_of_day(day: str, after: str | None, limit: int) -> list[str]:
+def _ids_of_day(day: date, after: str | None, limit: int, window: Window) -> list[str]:
+    index, key = RunRow.recent, RunRow.run_id
     found = [
-        (
-            row.run_id
-            for row in RunRow.recent.query(
-                f"{day}#{shard}",
-                RunRow.run_id < after if after else None,
-                scan_index_forward=False,
-                limit=limit + 1,
-            )
-        )
+        window.ids(index, f"{day.isoformat()}#{shard}", key, limit=limit, after=after)
         for shard in range(shards())
     ]
-    return list(itertools.islice(heapq.merge(*found, reverse=True), limit + 1))
+    merged = heapq.merge(*found, reverse=window.newest_first)
+    return list(itertools.islice(merged, limit + 1))
 
 
-def _page(ids: list[str], limit: int) -> Page[Run]:
-    runs = get_many(ids[:limit])
-    items = [runs[one] for one in ids[:limit] if one in runs]
-    return Page(items=items, last=ids[limit - 1] if len(ids) > limit else None)
+def page_of(ids: Iterable[str], limit: int) -> Page[Run]:
+    """Return a page of the runs with these ids, as far as they are on record."""
+    keys, last = cut(ids, limit)
+    runs = get_many(keys)
+    return Page(items=[runs[one] for one in keys if one in runs], last=last)
 
 
 def _day_shard(run_id: str) -> str:
@@ -391,7 +416,7 @@ def run_of(row: RunRow) -> Run:
         slot=row.slot,
         state=State(row.state),
         reason=row.reason,
-        created_by=row.created_by or _SCHEDULER,
+        created_by=row.created_by or SCHEDULER,
         created_at=row.created_at,
         schedule_version=int(row.schedule_version),
         check_at=row.check_at,
@@ -401,10 +426,12 @@ def run_of(row: RunRow) -> Run:
         fleet=row.fleet,
         retry_of=row.retry_of,
         has_own_targets=bool(row.has_own_targets),
+        has_parameters=bool(row.has_parameters),
         started_at=row.started_at,
         finished_at=row.finished_at,
         missed_to=row.missed_to,
         missed_count=int(row.missed_count) if row.missed_count else None,
         cancel_by=row.cancel_by,
         cancel_at=row.cancel_at,
+        environment=row.environment,
     )

@@ -269,6 +269,15 @@ def get(server_id: str) -> Server | None:
     return _server(row)
 
 
+def named(name: str) -> Server | None:
+    """Return the server of this name as of now, None if there is none."""
+    try:
+        row = ServerRow.get(name_key(name), consistent_read=True)
+    except ServerRow.DoesNotExist:
+        return None
+    return get(row.holder)
+
+
 def get_many(server_ids: Iterable[str]) -> Mapping[str, Server]:
     """Return those of the servers that exist, by id, as of now."""
     rows = ServerRow.batch_get(list(server_ids), consistent_read=True)

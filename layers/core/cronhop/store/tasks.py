@@ -1,8 +1,9 @@
-"""The tables of tasks, of their versions, and of the servers they name."""
+"""The tables of tasks, of their versions, and of what they name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -26,7 +27,7 @@ from pynamodb.transactions import TransactWrite
 
 from cronhop.domain.hold import Hold
 from cronhop.domain.ids import shard_of
-from cronhop.domain.task import Task, TaskDefinition
+from cronhop.domain.task import Origin, Task, TaskDefinition
 from cronhop.errors import Conflict
 from cronhop.store.attributes import (
     LISTED,
@@ -36,11 +37,18 @@ from cronhop.store.attributes import (
     set_or_remove,
 )
 from cronhop.store.batch import Write, value_of, write_all
-from cronhop.store.connection import shards, table, transaction, update
+from cronhop.store.connection import (
+    retention_s,
+    shards,
+    table,
+    transaction,
+    update,
+)
 from cronhop.store.names import name_key, named_write
-from cronhop.store.page import Page
+from cronhop.store.page import OLDEST, Page, Window, cut
 
 MAX_WRITES = 100  # of a transaction, DynamoDB's limit
+_DELETED = "deleted"  # the key of deleted tasks in the index that lists them
 WRITES = 3  # of a new task, beside one for each of its targets
 
 
@@ -76,7 +84,7 @@ class TaskRow(Model):
     """A task as DynamoDB keeps it.
 
     `next_run` is there only while a slot is to be sent, so the index of it is
-    as small as what is due. `listed` is gone once the task is deleted.
+    as small as what is due. A deleted task has another `listed`, and a `ttl`.
     """
 
     class Meta:
@@ -98,11 +106,13 @@ class TaskRow(Model):
     invalid = UnicodeAttribute(null=True)
     pause = HoldAttribute(null=True)
     deleted_at = InstantAttribute(null=True)
+    ttl = NumberAttribute(null=True)
     created_by = UnicodeAttribute(null=True)
     created_at = InstantAttribute(null=True)
     updated_at = InstantAttribute(null=True)
     holder = UnicodeAttribute(null=True)  # of a name item: whose name it is
     dates = PlainAttribute(null=True)  # of a calendar
+    template = PlainAttribute(null=True)  # that the task was made of
     by_next_run = _NextRun()
     listing = _Listing()
     by_creator = _ByCreator()
@@ -120,11 +130,12 @@ class TaskVersionRow(Model):
     definition = PlainAttribute()
     created_by = UnicodeAttribute()
     created_at = InstantAttribute()
+    ttl = NumberAttribute(null=True)  # once the task is deleted
 
 
 @table("task_targets")
 class TaskTargetRow(Model):
-    """That a task names a server."""
+    """That a task names a server, or was made of a template: `template#<id>`."""
 
     class Meta:
         table_name = ""
@@ -156,6 +167,11 @@ def add_all(tasks: Sequence[Task]) -> None:
         if not codes & {"ConditionalCheckFailed", "TransactionConflict"}:
             raise
         raise Conflict("a task of one of these names was made meanwhile") from exc
+
+
+def template_key(template_id: str) -> str:
+    """Return under which key a template is, and what was made of it."""
+    return f"template#{template_id}"
 
 
 def fit(targets: int) -> int:
@@ -206,8 +222,8 @@ def replace(old: Task, new: Task, *, by: str) -> None:
             write.delete(TaskRow(task_id=name_key(old.definition.name)))
             _take_name(write, new)
         _save_version(write, new, by=by)
-        before = set(old.definition.targets.server_ids)
-        after = set(definition.targets.server_ids)
+        before = set(old.definition.server_ids)
+        after = set(definition.server_ids)
         for server_id in sorted(before - after):
             write.delete(TaskTargetRow(server_id=server_id, task_id=new.task_id))
         for server_id in sorted(after - before):
@@ -228,23 +244,68 @@ def remove(task: Task, *, now: datetime) -> None:
                 TaskRow.updated_at.set(now),
                 TaskRow.version.set(task.version + 1),
                 TaskRow.schedule_version.set(task.schedule_version + 1),
-                TaskRow.listed.remove(),
+                TaskRow.listed.set(_DELETED),
                 TaskRow.next_run.remove(),
+                TaskRow.ttl.set(_ttl(now)),
             ],
             condition=TaskRow.version == task.version,
         )
         write.delete(TaskRow(task_id=name_key(name)))
-        for server_id in task.definition.targets.server_ids:
-            write.delete(TaskTargetRow(server_id=server_id, task_id=task.task_id))
+        for row in _named(task):
+            write.delete(row)
+    _keep_versions(task.task_id, until=_ttl(now))
 
 
-def get(task_id: str) -> Task | None:
-    """Return the task as of now, None if there is none or it was deleted."""
+def restore(old: Task, new: Task, *, by: str) -> None:
+    """Bring a deleted task back into sight, of the next version.
+
+    Raises PreconditionFailed if it is no longer of the version of `old`, Conflict
+    if another task has its name by now.
+    """
+    # First of all: a version that is gone cannot be had back.
+    _keep_versions(new.task_id, until=None)
+    name = new.definition.name
+    with named_write(TaskRow, name=name, holder=new.task_id) as write:
+        write.update(
+            TaskRow(task_id=new.task_id),
+            actions=[
+                TaskRow.deleted_at.remove(),
+                TaskRow.ttl.remove(),
+                TaskRow.listed.set(LISTED),
+                TaskRow.version.set(new.version),
+                TaskRow.schedule_version.set(new.schedule_version),
+                TaskRow.updated_at.set(new.updated_at),
+                *set_or_remove((TaskRow.next_run, new.next_run)),
+            ],
+            condition=(TaskRow.version == old.version) & TaskRow.deleted_at.exists(),
+        )
+        _take_name(write, new)
+        _save_version(write, new, by=by)
+        for row in _named(new):
+            write.save(row)
+
+
+def _keep_versions(task_id: str, *, until: int | None) -> None:
+    """Let the versions of a task be kept until then, None: for ever."""
+    for row in TaskVersionRow.query(task_id, attributes_to_get=["task_id", "version"]):
+        row.update(actions=set_or_remove((TaskVersionRow.ttl, until)))
+
+
+def _ttl(deleted_at: datetime) -> int:
+    """Return until when what was deleted is kept: as long as runs that name it."""
+    return int(deleted_at.timestamp()) + retention_s()
+
+
+def get(task_id: str, *, or_deleted: bool = False) -> Task | None:
+    """Return the task as of now, None if there is none or it was deleted.
+
+    With `or_deleted` also one that was, as it was last.
+    """
     try:
         row = TaskRow.get(task_id, consistent_read=True)
     except TaskRow.DoesNotExist:
         return None
-    return None if row.deleted_at else _task(row)
+    return None if row.deleted_at and not or_deleted else _task(row)
 
 
 def get_many(task_ids: Iterable[str]) -> Mapping[str, Task | Exception]:
@@ -265,19 +326,51 @@ def get_version(task_id: str, version: int) -> TaskDefinition | None:
     return TaskDefinition.from_dict(row.definition)
 
 
-def listing(*, limit: int, after: str | None) -> Page[Task]:
-    """Return tasks, oldest first, those after the id `after`."""
-    found = TaskRow.listing.query(
-        LISTED, TaskRow.task_id > after if after else None, limit=limit + 1
+def listing(
+    *,
+    limit: int,
+    after: str | None,
+    window: Window = OLDEST,
+    deleted: bool = False,
+) -> Page[Task]:
+    """Return tasks in the window, those behind the id `after`; or the deleted ones."""
+    key = _DELETED if deleted else LISTED
+    index, attribute = TaskRow.listing, TaskRow.task_id
+    return _page(
+        window.ids(index, key, attribute, limit=limit, after=after), limit, deleted
     )
-    ids = [row.task_id for row in found]
-    rows = {
-        row.task_id: row
-        for row in TaskRow.batch_get(ids[:limit], consistent_read=True)
-        if not row.deleted_at
-    }
-    items = [_task(rows[one]) for one in ids[:limit] if one in rows]
-    return Page(items=items, last=ids[limit - 1] if len(ids) > limit else None)
+
+
+def made_of(template_id: str, *, limit: int, after: str | None) -> Page[Task]:
+    """Return the tasks made of a template, oldest first, those after the id `after`."""
+    found = TaskTargetRow.query(
+        template_key(template_id),
+        TaskTargetRow.task_id > after if after else None,
+        consistent_read=True,
+        limit=limit + 1,
+    )
+    return _page((row.task_id for row in found), limit)
+
+
+def of_creator(
+    created_by: str, *, limit: int, after: str | None, window: Window = OLDEST
+) -> Page[Task]:
+    """Return tasks that somebody made, in the window, those behind the id `after`."""
+    index, key = TaskRow.by_creator, TaskRow.task_id
+    return _page(window.ids(index, created_by, key, limit=limit, after=after), limit)
+
+
+def _page(ids: Iterable[str], limit: int, deleted: bool = False) -> Page[Task]:
+    keys, last = cut(ids, limit)
+    rows = {row.task_id: row for row in TaskRow.batch_get(keys, consistent_read=True)}
+    found = [rows[one] for one in keys if one in rows]
+    # Calendars and templates have a maker too; a deleted task may still be in an index.
+    items = [
+        _task(row)
+        for row in found
+        if "#" not in row.task_id and (row.deleted_at is not None) == deleted
+    ]
+    return Page(items=items, last=last)
 
 
 def naming(server_id: str, *, limit: int) -> list[str]:
@@ -432,13 +525,22 @@ def _save_new(write: TransactWrite, task: Task) -> None:
             created_by=task.created_by,
             created_at=task.created_at,
             updated_at=task.updated_at,
+            template=asdict(task.template) if task.template else None,
         ),
         condition=TaskRow.task_id.does_not_exist(),
     )
     _take_name(write, task)
     _save_version(write, task, by=task.created_by)
-    for server_id in definition.targets.server_ids:
-        write.save(TaskTargetRow(server_id=server_id, task_id=task.task_id))
+    for row in _named(task):
+        write.save(row)
+
+
+def _named(task: Task) -> list[TaskTargetRow]:
+    """Return the rows that say what the task names, and what it was made of."""
+    keys = list(task.definition.server_ids)
+    if task.template:
+        keys.append(template_key(task.template.template_id))
+    return [TaskTargetRow(server_id=key, task_id=task.task_id) for key in keys]
 
 
 def _take_name(write: TransactWrite, task: Task) -> None:
@@ -482,4 +584,6 @@ def _task(row: TaskRow) -> Task:
         pause=row.pause,
         last_target=row.last_target,
         waiting=tuple(sorted(row.waiting or ())),
+        template=Origin(**row.template) if row.template else None,
+        deleted_at=row.deleted_at,
     )

@@ -1,0 +1,239 @@
+"""What a file of tasks would change, and changing it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.text import Text
+
+from .api import Api
+from .errors import Failure
+from .names import near, server_names
+from .task_file import Written
+from .task_form import Task, from_api, lean, to_api, unknown_fields, whole
+from .terminal import console, visible
+
+CREATE, CHANGE, NONE = "create", "change", "none"
+_STYLE = {CREATE: ("+", "green"), CHANGE: ("~", "yellow")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A field that is not as it will be."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What becomes of one task.
+
+    | field       | meaning                                                   |
+    |-------------|-----------------------------------------------------------|
+    | action      | CREATE, CHANGE or NONE                                    |
+    | body        | what is sent to the API                                   |
+    | task_id     | None if there is none yet                                 |
+    | version     | that was seen: another one is not written over            |
+    | differences | field by field; of a new task all that is not the default |
+    """
+
+    action: str
+    name: str
+    body: Task
+    task_id: str | None
+    version: int | None
+    differences: tuple[Difference, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a program reads it."""
+        return {
+            "action": self.action,
+            "name": self.name,
+            "task_id": self.task_id,
+            "fields": [vars(one) for one in self.differences],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What becomes of the tasks of a file; `left_alone` are not in it."""
+
+    changes: tuple[Change, ...]
+    left_alone: int
+
+    @property
+    def to_do(self) -> tuple[Change, ...]:
+        """What is not as it should be."""
+        return tuple(one for one in self.changes if one.action != NONE)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a program reads it."""
+        return {
+            "changes": [one.to_dict() for one in self.changes],
+            "left_alone": self.left_alone,
+        }
+
+
+def make(api: Api, wanted: Sequence[Written]) -> Plan:
+    """Return what would have to be done. Raises Failure if it cannot be."""
+    names = server_names(api)
+    ids = {name: server_id for server_id, name in names.items()}
+    present = {task["name"]: task for task in api.items("/v1/tasks")}
+    problems = [text for one in wanted for text in _unknown_servers(one, ids)]
+    changes = []
+    for one in wanted:
+        there = present.get(one.form["name"])
+        change = _change(one.form, there, names, ids)
+        changes.append(change)
+        unknown = unknown_fields(there) if there and change.action == CHANGE else []
+        if unknown:
+            problems.append(
+                f"{one.place}: {change.name!r} has fields that this command line does"
+                f" not know, and would take away: {', '.join(unknown)}"
+            )
+    if problems:
+        raise Failure("this cannot be applied", details=tuple(problems))
+    left_alone = len(present.keys() - {one.form["name"] for one in wanted})
+    return Plan(changes=tuple(changes), left_alone=left_alone)
+
+
+def of_one(api: Api, form: Task, there: Task) -> Change:
+    """Return what makes a task of the API, whatever its name, into another."""
+    names = server_names(api)
+    ids = {name: server_id for server_id, name in names.items()}
+    problems = _unknown_servers(Written(form=form, place=form["name"]), ids)
+    if problems:
+        raise Failure("this cannot be applied", details=tuple(problems))
+    return _change(form, there, names, ids)
+
+
+def _unknown_servers(one: Written, ids: dict[str, str]) -> list[str]:
+    return [
+        f"{one.place}: targets.servers: there is no server {name!r}"
+        + (f"; {hint}" if (hint := near(name, ids)) else "")
+        for name in one.form["targets"].get("servers") or []
+        if name not in ids and name not in ids.values()
+    ]
+
+
+def _change(
+    form: Task, there: Task | None, names: dict[str, str], ids: dict[str, str]
+) -> Change:
+    targets = dict(form["targets"])
+    if targets.get("servers"):
+        targets["servers"] = [names.get(one, one) for one in targets["servers"]]
+    after = lean({**form, "targets": targets})
+    before = from_api(there, names) if there else None
+    found: tuple[Difference, ...]
+    if before is None:
+        action, found = CREATE, tuple(_leaves(after))
+    else:
+        found = tuple(_differences(whole(before), whole(after), ""))
+        action = CHANGE if found else NONE
+    return Change(
+        action=action,
+        name=form["name"],
+        body=to_api(form, ids),
+        task_id=there["task_id"] if there else None,
+        version=there["version"] if there else None,
+        differences=found,
+    )
+
+
+def _leaves(value: Task, path: str = "") -> Iterator[Difference]:
+    for name, one in value.items():
+        if isinstance(one, dict):
+            yield from _leaves(one, f"{path}{name}.")
+        elif path or name != "name":
+            yield Difference(field=path + name, before=None, after=one)
+
+
+def _differences(before: Any, after: Any, path: str) -> Iterator[Difference]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in [*before, *(name for name in after if name not in before)]:
+            inner = f"{path}.{name}" if path else name
+            yield from _differences(before.get(name), after.get(name), inner)
+    elif before != after:
+        yield Difference(field=path, before=before, after=after)
+
+
+def show(plan: Plan) -> None:
+    """Print a plan, like a diff."""
+    screen = console()
+    for change in plan.to_do:
+        for line in lines(change):
+            screen.print(line, soft_wrap=True)
+    counts = [
+        sum(one.action == what for one in plan.changes)
+        for what in (CREATE, CHANGE, NONE)
+    ]
+    summary = f"{counts[0]} to create, {counts[1]} to change, {counts[2]} as they are."
+    if plan.left_alone:
+        number = plan.left_alone
+        others = "1 other task is" if number == 1 else f"{number} other tasks are"
+        summary += f" {others} not in it, and left alone."
+    screen.print(Text(summary, style="bold"), soft_wrap=True)
+
+
+def lines(change: Change) -> Iterator[Text]:
+    """Return the lines of a diff."""
+    sign, style = _STYLE[change.action]
+    yield Text(f"{sign} {visible(change.name)}", style=f"bold {style}")
+    for one in change.differences:
+        yield from _difference_lines(one, new=change.action == CREATE)
+
+
+def _difference_lines(one: Difference, *, new: bool) -> Iterator[Text]:
+    field = visible(one.field)
+    several = any(
+        isinstance(value, str) and "\n" in value for value in (one.before, one.after)
+    )
+    if several:
+        yield Text(f"    {field}:")
+        before, after = (
+            value.splitlines() if isinstance(value, str) else []
+            for value in (one.before, one.after)
+        )
+        for line in difflib.unified_diff(before, after, lineterm="", n=1):
+            if line.startswith(("---", "+++", "@@")):
+                continue
+            style = {"+": "green", "-": "red"}.get(line[:1], "dim")
+            yield Text(f"      {line[:1]} {visible(line[1:])}", style=style)
+    elif new:
+        yield Text(f"    {field}: ") + Text(_plain(one.after), style="green")
+    else:
+        yield (
+            Text(f"    {field}: ")
+            + Text(_plain(one.before), style="red")
+            + Text(" -> ")
+            + Text(_plain(one.after), style="green")
+        )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return visible(", ".join(value)) or "none"
+    if value is None:
+        return "none"
+    return visible(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def apply(api: Api, plan: Plan, *, done: list[str]) -> None:
+    """Do what a plan says, in its order; `done` gets what was done, as it is.
+
+    A task that was changed since the plan was made is not written over.
+    """
+    for change in plan.to_do:
+        if change.action == CREATE:
+            api.post("/v1/tasks", change.body)
+            done.append(f"created {change.name}")
+        else:
+            api.put(f"/v1/tasks/{change.task_id}", change.body, f'"{change.version}"')
+            done.append(f"changed {change.name}")

@@ -1,0 +1,208 @@
+"""Files of tasks: read, and checked with the line of what is wrong.
+
+YAML as of 1.2's core schema, so that `on` is a word and `0644` a text.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import Failure
+from .names import near
+from .task_form import Task, schema
+from .terminal import NUMBER, WHOLE_NUMBER
+
+SUFFIXES = (".yaml", ".yml")
+MAX_DEPTH = 50
+MAX_PROBLEMS = 20  # shown at once
+
+Route = tuple[str | int, ...]  # from the top of a document to a part of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A task as somebody wrote it, and where."""
+
+    form: Task
+    place: str
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads scalars as YAML 1.2 does."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"(?:|~|null|Null|NULL)", ["", "~", "n", "N"]),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
+    ("int", WHOLE_NUMBER, list("-+0123456789")),
+    ("float", NUMBER, list("-+0123456789")),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^{_pattern}$"), _first
+    )
+
+
+def read_tasks(path: Path) -> list[Written]:
+    """Return the tasks of a file, or of all files in a folder.
+
+    Raises Failure with the place of everything that is wrong.
+    """
+    found: list[Written] = []
+    problems: list[str] = []
+    for file in _files(path):
+        document, lines = read(file)
+        wrong = list(_problems(document, lines, schema()))
+        problems += [f"{file}:{line}: {text}" for line, text in wrong]
+        if not wrong:
+            found += [
+                Written(form=form, place=f"{file}:{_line(lines, ('tasks', number))}")
+                for number, form in enumerate(document["tasks"])
+            ]
+    first: dict[str, str] = {}
+    for one in found:
+        name = one.form["name"]
+        if name in first:
+            problems.append(f"{one.place}: {name!r} stands at {first[name]} already")
+        first.setdefault(name, one.place)
+    _refuse(problems)
+    return found
+
+
+def read_task(path: Path) -> Task:
+    """Return the one task that a file has: as it is, or as a list of one."""
+    document, lines = read(path)
+    if isinstance(document, dict) and "tasks" in document:
+        tasks = read_tasks(path)
+        if len(tasks) != 1:
+            raise Failure(
+                f"{path} has {len(tasks)} tasks", hint=f"cronhop apply {path}"
+            )
+        return tasks[0].form
+    one = {"$ref": "#/$defs/task", "$defs": schema()["$defs"]}
+    _refuse(
+        [f"{path}:{line}: {text}" for line, text in _problems(document, lines, one)]
+    )
+    task: Task = document
+    return task
+
+
+def read(path: Path) -> tuple[Any, dict[Route, int]]:
+    """Return what a YAML file says, and the line of each part of it.
+
+    Raises Failure if it is no YAML, or says something twice.
+    """
+    try:
+        text = path.read_text("utf-8") if str(path) != "-" else sys.stdin.read()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise Failure(f"{path} cannot be read: {exc}") from exc
+    loader = _Loader(text)
+    lines: dict[Route, int] = {}
+    try:
+        node = loader.get_single_node()
+        document = _value(loader, node, (), lines, path) if node else None
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise Failure(f"{place}: no YAML: {exc.problem}") from exc
+    except yaml.YAMLError as exc:
+        raise Failure(f"{path}: no YAML: {exc}") from exc
+    finally:
+        loader.dispose()
+    return document, lines
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(
+        one
+        for one in path.rglob("*")
+        if one.suffix in SUFFIXES
+        and one.is_file()
+        and not any(part.startswith(".") for part in one.relative_to(path).parts)
+    )
+    if not found:
+        raise Failure(f"{path} has no file that ends in {' or '.join(SUFFIXES)}")
+    return found
+
+
+def _value(
+    loader: _Loader,
+    node: yaml.Node,
+    route: Route,
+    lines: dict[Route, int],
+    path: Path,
+) -> Any:
+    lines.setdefault(route, node.start_mark.line + 1)
+    if len(route) > MAX_DEPTH:
+        raise Failure(f"{path}: it is nested more than {MAX_DEPTH} deep")
+    if isinstance(node, yaml.SequenceNode):
+        return [
+            _value(loader, one, (*route, number), lines, path)
+            for number, one in enumerate(node.value)
+        ]
+    if not isinstance(node, yaml.MappingNode):
+        return loader.construct_object(node, deep=True)
+    found: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise Failure(f"{path}:{line}: a field's name is a word")
+        key = key_node.value
+        if key in found:
+            raise Failure(f"{path}:{line}: {key} is there twice")
+        lines[(*route, key)] = line
+        found[key] = _value(loader, value_node, (*route, key), lines, path)
+    return found
+
+
+def _problems(
+    document: Any, lines: dict[Route, int], wanted: dict[str, Any]
+) -> Iterator[tuple[int, str]]:
+    """Return (line, what is wrong) of everything that the schema refuses."""
+    from jsonschema import Draft202012Validator  # noqa: PLC0415  it takes 50 ms
+
+    errors = Draft202012Validator(wanted).iter_errors(document)
+    found = set()
+    for error in errors:
+        route: Route = tuple(error.absolute_path)
+        if error.validator == "additionalProperties" and isinstance(
+            error.validator_value, bool
+        ):
+            known = error.schema["properties"]
+            for name in sorted(set(error.instance) - set(known)):
+                hint = near(name, known)
+                text = "there is no such field" + (f"; {hint}" if hint else "")
+                found.add((_line(lines, (*route, name)), _named((*route, name), text)))
+        else:
+            found.add((_line(lines, route), _named(route, error.message)))
+    yield from sorted(found)
+
+
+def _named(route: Route, text: str) -> str:
+    return f"{'.'.join(map(str, route)) or 'the file'}: {text}"
+
+
+def _line(lines: dict[Route, int], route: Route) -> int:
+    while route and route not in lines:
+        route = route[:-1]
+    return lines.get(route, 1)
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        more = len(problems) - MAX_PROBLEMS
+        shown = problems[:MAX_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
+        raise Failure(
+            "the tasks are not as they should be",
+            details=tuple(shown),
+            hint="`cronhop schema` prints the JSON Schema",
+        )

@@ -1,0 +1,79 @@
+"""Channels and rules, as clients send them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from cronhop.domain.notification import LATE_S, MAX_CHANNELS, ChannelKind, Occasion
+from cronhop.services.channels import ChannelForm, RuleForm
+
+from .schedule_body import SlugName
+from .specs import StrictBody
+
+MAX_LATE_S = 86400
+
+
+def _no_doubles(values: list[str]) -> list[str]:
+    if len(set(values)) < len(values):
+        raise ValueError("it names one twice")
+    return values
+
+
+class ChannelBody(StrictBody):
+    """What a channel is."""
+
+    kind: Literal["sns", "webhook", "slack"]
+    url: str | None = None
+    topic_arn: str | None = None
+    credential: str | None = None
+
+    def form(self) -> ChannelForm:
+        """Return what was sent."""
+        return ChannelForm(
+            kind=ChannelKind(self.kind),
+            url=self.url,
+            topic_arn=self.topic_arn,
+            credential=self.credential,
+        )
+
+
+class NamedChannelBody(ChannelBody):
+    """A channel."""
+
+    name: SlugName
+
+
+class RuleBody(StrictBody):
+    """What a rule says."""
+
+    on: Annotated[
+        list[Literal["failure", "recovery", "success", "late", "missed"]],
+        Field(min_length=1),
+        AfterValidator(_no_doubles),
+    ]
+    channels: Annotated[
+        list[str],
+        Field(min_length=1, max_length=MAX_CHANNELS),
+        AfterValidator(_no_doubles),
+    ]
+    task_id: str | None = None
+    environment: Annotated[str, StringConstraints(min_length=1)] | None = None
+    late_s: Annotated[int, Field(ge=1, le=MAX_LATE_S)] = LATE_S
+
+    def form(self) -> RuleForm:
+        """Return what was sent."""
+        return RuleForm(
+            on=tuple(Occasion(one) for one in self.on),
+            channels=tuple(self.channels),
+            task_id=self.task_id,
+            environment=self.environment,
+            late_s=self.late_s,
+        )
+
+
+class NamedRuleBody(RuleBody):
+    """A rule."""
+
+    name: SlugName

@@ -1,0 +1,1 @@
+"""HTTP to whatever users name: nothing else imports urllib3."""
