@@ -6,7 +6,7 @@ import pytest
 
 from api import handler, wiring
 from cronhop.services import statistics
-from tests.integration.test_api import Client, fields
+from tests.integration.test_api import CLAIMS, Client, fields
 from tests.world import NOW
 
 TODAY = NOW.date().isoformat()
@@ -211,3 +211,18 @@ def test_days_that_cannot_be_are_refused(api, query, field):
 def test_what_is_no_task_has_no_statistics(api, task_id):
     """As it is shown by no other route."""
     assert api("GET", f"/v1/tasks/{task_id}/stats").status == 404
+
+
+def test_the_fleet_is_for_those_who_see_all_of_it(world, api):
+    """A role in one environment does not read what all of them did together."""
+    task = world.add_task(world.add_server(environment="prod"), environment="prod")
+
+    def asked(path, *groups):
+        claims = {**CLAIMS, "cognito:groups": f"[{' '.join(groups)}]"}
+        return api("GET", path, claims=claims).status
+
+    path = f"/v1/tasks/{task.task_id}/stats"
+    assert asked("/v1/stats", "viewer") == asked(path, "viewer") == 200
+    assert asked("/v1/stats", "admin:prod") == 403
+    assert asked(path, "viewer:prod") == 200
+    assert asked(path, "viewer:staging") == 404
