@@ -41,6 +41,7 @@ from . import (
     runs,
     schedule,
     servers,
+    stats,
     tasks,
     templates,
 )
@@ -69,6 +70,7 @@ for module in (
     crontab,
     templates,
     notifications,
+    stats,
     audit,
     me,
 ):

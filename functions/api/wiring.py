@@ -21,6 +21,7 @@ from cronhop.services.preview import Preview
 from cronhop.services.requests import Requests
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
+from cronhop.services.statistics import Statistics
 from cronhop.services.tasks import Tasks
 from cronhop.services.templates import Templates
 from cronhop.services.upcoming import Upcoming
@@ -49,6 +50,7 @@ class Services:
     channels: Channels
     rules: Rules
     requests: Requests
+    statistics: Statistics
 
 
 @cache
@@ -93,6 +95,7 @@ def services() -> Services:
         ),
         rules=Rules(),
         requests=Requests(),
+        statistics=Statistics(),
     )
 
 

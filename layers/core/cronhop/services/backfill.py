@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from cronhop.domain.ids import derived_id, id_time, is_id, new_id, slot_run_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import slots
-from cronhop.domain.task import Task
+from cronhop.domain.task import Overlap, Task
 from cronhop.errors import Invalid, NotFound
 from cronhop.services.dispatch import Dispatcher
+from cronhop.services.overlap import MAX_WAITING
 from cronhop.services.plan import new_run
 from cronhop.store import runs, tasks
 
@@ -56,7 +57,8 @@ class Backfill:
         Those that are completed, or not over yet, are left out but for `again`.
         Each gets a run of its own, which waits for the ones before it where the
         task's runs may not overlap. With `dry_run` nothing is made; with a `made_id`
-        each is made once, however often this is repeated. Raises NotFound; Invalid if that is not the past, there is no slot, or too many.
+        each is made once, however often this is repeated. Raises NotFound; Invalid
+        if that is not the past, there is no slot, or too many.
         """
         task = tasks.get(task_id) if is_id(task_id) else None
         if task is None:
@@ -89,6 +91,9 @@ class Backfill:
         new = [one.run for one in made if one.run]
         for run in new:
             runs.add(run)
+        if new and task.definition.overlap is not Overlap.ALLOW:
+            # Whichever message comes first: none begins before an older one.
+            tasks.wait_all(task_id, [run.run_id for run in new], limit=MAX_WAITING)
         for run in new:
             self.dispatcher.send_run(run)
         return made
