@@ -46,8 +46,9 @@ from . import (
     templates,
 )
 from .body import refused_body
+from .manners import methods_of, with_headers
 from .problems import problem, validation_problem
-from .request import only_known_query
+from .request import only_known_condition, only_known_query
 from .views import answer
 from .wiring import services
 
@@ -59,7 +60,15 @@ OPEN_PATHS = frozenset({"/v1/health"})
 ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
 
 app = APIGatewayHttpResolver(enable_validation=True)
-app.use([only_known_query, rights.check, idempotency.once, ledger.keep])
+app.use(
+    [
+        only_known_query,
+        only_known_condition,
+        rights.check,
+        idempotency.once,
+        ledger.keep,
+    ]
+)
 for module in (
     credentials,
     servers,
@@ -92,6 +101,13 @@ def _login() -> dict[str, str] | None:
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one request of the HTTP API (payload format 2.0)."""
+    return with_headers(_answer(event, context))
+
+
+def _answer(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    if event["requestContext"]["http"]["method"] == "OPTIONS":
+        # Without a token: the gateway says who may, if the stack has `CorsOrigins`.
+        return {"statusCode": HTTPStatus.NO_CONTENT.value}
     refused = _refused(event)
     if refused:
         return {
@@ -219,4 +235,11 @@ def _on_anything_else(exc: Exception) -> Response[str]:
 
 @app.not_found
 def _on_no_route(exc: NotFoundError) -> Response[str]:
-    return problem(HTTPStatus.NOT_FOUND, "there is no such resource or method")
+    known = methods_of(app.current_event.path)
+    if not known:
+        return problem(HTTPStatus.NOT_FOUND, "there is no such resource")
+    refused = problem(
+        HTTPStatus.METHOD_NOT_ALLOWED, f"this path knows {', '.join(known)}"
+    )
+    refused.headers["Allow"] = ", ".join(known)
+    return refused

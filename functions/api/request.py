@@ -56,6 +56,21 @@ def only_known_query(
     return next_middleware(app)
 
 
+def only_known_condition(
+    app: APIGatewayHttpResolver, next_middleware: Callable[..., Response[str]]
+) -> Response[str]:
+    """Let a change through if its route minds the If-Match that it has.
+
+    What has no ETag is never the version that somebody read. Raises
+    PreconditionFailed.
+    """
+    asked = app.current_event.headers.get("If-Match")
+    known = {one.alias.lower() for one in app.context["_route"].dependant.header_params}
+    if asked and app.request.method != "GET" and "if-match" not in known:
+        raise PreconditionFailed("what this changes has no ETag; leave If-Match out")
+    return next_middleware(app)
+
+
 def window(
     order: str | None, since: str | None, until: str | None, *, default: str = "newest"
 ) -> Window:

@@ -137,9 +137,13 @@ def delete(task_id: str, if_match: IfMatch = None) -> Response[str]:
 
 
 @router.post("/v1/tasks/<task_id>/restore")
-def restore(task_id: str, _: Nothing = None) -> Response[str]:
+def restore(task_id: str, _: Nothing = None, if_match: IfMatch = None) -> Response[str]:
     task = services().tasks.restore(
-        task_id, by=caller(router).name, now=now(), scope=scope(router)
+        task_id,
+        by=caller(router).name,
+        now=now(),
+        version=version(if_match),
+        scope=scope(router),
     )
     return answer(_view(task), version=task.version)
 
@@ -185,7 +189,9 @@ def backfill(task_id: str, body: Annotated[BackfillBody, Body()]) -> Response[st
 
 @router.post("/v1/tasks/<task_id>/pause")
 def pause(
-    task_id: str, body: Annotated[HoldBody | None, Body()] = None
+    task_id: str,
+    body: Annotated[HoldBody | None, Body()] = None,
+    if_match: IfMatch = None,
 ) -> Response[str]:
     asked = body or HoldBody()
     task = services().tasks.pause(
@@ -194,13 +200,14 @@ def pause(
         reason=asked.reason,
         by=caller(router).name,
         now=now(),
+        version=version(if_match),
     )
     return answer(_view(task), version=task.version)
 
 
 @router.post("/v1/tasks/<task_id>/resume")
-def resume(task_id: str, _: Nothing = None) -> Response[str]:
-    task = services().tasks.resume(task_id)
+def resume(task_id: str, _: Nothing = None, if_match: IfMatch = None) -> Response[str]:
+    task = services().tasks.resume(task_id, version=version(if_match))
     return answer(_view(task), version=task.version)
 
 

@@ -214,18 +214,22 @@ class Tasks:
         *,
         by: str,
         now: datetime,
+        version: int | None = None,
         scope: Scope = EVERYWHERE,
     ) -> Task:
         """Bring a deleted task back; its schedule goes on from now.
 
         Raises NotFound if it is not kept any more, Conflict if it is not deleted or its
-        name is taken, Invalid if something that it names is gone.
+        name is taken, Invalid if something that it names is gone, PreconditionFailed
+        if `version` is given and not the one that was deleted.
         """
         old = store.get(task_id, or_deleted=True) if is_id(task_id) else None
         if old is None:
             raise NotFound(f"there is no task {task_id}")
         if old.deleted_at is None:
             raise Conflict("it is not deleted")
+        if version not in {None, old.version}:
+            raise PreconditionFailed("it was changed since you read it")
         new = replace(
             old,
             version=old.version + 1,
@@ -248,22 +252,25 @@ class Tasks:
         reason: str,
         by: str,
         now: datetime,
+        version: int | None = None,
     ) -> Task:
         """Hold back the task's slots from now on, instead of how it was before.
 
-        Raises NotFound, Invalid if `until` has passed.
+        Raises NotFound, Invalid if `until` has passed, PreconditionFailed if
+        `version` is given and not the present one; a pause is no new version.
         """
         hold = new_hold(until=until, reason=reason, by=by, now=now)
-        return self._hold(task_id, hold)
+        return self._hold(task_id, hold, version)
 
-    def resume(self, task_id: str) -> Task:
-        """Ensure that the task is not paused. Raises NotFound."""
-        return self._hold(task_id, None)
+    def resume(self, task_id: str, *, version: int | None = None) -> Task:
+        """Ensure that the task is not paused. Raises NotFound, PreconditionFailed."""
+        return self._hold(task_id, None, version)
 
-    def _hold(self, task_id: str, hold: Hold | None) -> Task:
-        task = self.get(task_id)
-        if not store.pause(task_id, hold):
-            raise NotFound(f"there is no task {task_id}")
+    def _hold(self, task_id: str, hold: Hold | None, version: int | None) -> Task:
+        task = self.get(task_id, version=version)
+        if not store.pause(task_id, hold, version=version):
+            self.get(task_id)
+            raise PreconditionFailed("it was changed since you read it")
         return replace(task, pause=hold)
 
     def run(
