@@ -63,8 +63,8 @@ app = APIGatewayHttpResolver(enable_validation=True)
 app.use(
     [
         only_known_query,
-        only_known_condition,
         rights.check,
+        only_known_condition,
         idempotency.once,
         ledger.keep,
     ]

@@ -64,9 +64,9 @@ def only_known_condition(
     What has no ETag is never the version that somebody read. Raises
     PreconditionFailed.
     """
-    asked = app.current_event.headers.get("If-Match")
+    asked = app.current_event.headers.get("If-Match", "*").strip()
     known = {one.alias.lower() for one in app.context["_route"].dependant.header_params}
-    if asked and app.request.method != "GET" and "if-match" not in known:
+    if asked != "*" and app.request.method != "GET" and "if-match" not in known:
         raise PreconditionFailed("what this changes has no ETag; leave If-Match out")
     return next_middleware(app)
 
