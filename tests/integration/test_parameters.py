@@ -565,6 +565,10 @@ def test_a_run_is_refused_by_the_value_at_fault(api, world, crowd, given_now, fi
             {"parameters": [{"name": "S", "type": "secret", "default": "nothing"}]},
             "parameters.0.default",
         ),
+        (
+            {"parameters": [{"name": "S", "type": "secret", "default": ""}]},
+            "parameters.0.default",
+        ),
         ({"parameters": [STRING] * 21}, "parameters"),
     ],
 )
