@@ -40,6 +40,7 @@ from . import (
     runs,
     schedule,
     servers,
+    stats,
     tasks,
     templates,
 )
@@ -66,6 +67,7 @@ for module in (
     crontab,
     templates,
     notifications,
+    stats,
     audit,
     me,
 ):
