@@ -548,6 +548,18 @@ tasks:
     kind: service_control
     spec: {unit: nginx, action: restart, run_as: null, probe: {tcp_port: 443}}
     targets: {servers: [web-1]}
+  - name: with parameters
+    spec:
+      command: ./deploy "$1" --to "$WHERE"
+      arguments: [{parameter: VERSION}, --quiet]
+    targets: {parameter: WHERE}
+    parameters:
+      - {name: VERSION, type: string, pattern: 'v\\d+', max_length: 10, description: what}
+      - {name: WHERE, type: server, default: web-1}
+      - {name: TOKEN, type: secret, default: db-pass}
+      - {name: COLOUR, type: enum, values: [red, "on"], default: on}
+      - {name: COUNT, type: integer, minimum: 0, maximum: 9, default: 0}
+      - {name: FORCE, type: boolean, default: false}
 """
 
 
@@ -565,8 +577,8 @@ def test_apply_is_idempotent(cronhop, everything):
     again = cronhop("apply", everything)
 
     assert first.code == 0, first.err
-    assert "5 to create, 0 to change, 0 as they are." in first.out
-    assert (again.code, again.out) == (0, "0 to create, 0 to change, 5 as they are.\n")
+    assert "6 to create, 0 to change, 0 as they are." in first.out
+    assert (again.code, again.out) == (0, "0 to create, 0 to change, 6 as they are.\n")
 
 
 def test_export_and_apply(cronhop, everything, tmp_path):
@@ -579,7 +591,7 @@ def test_export_and_apply(cronhop, everything, tmp_path):
     planned = cronhop("plan", str(exported), "--detailed-exitcode")
     assert (planned.code, planned.out) == (
         0,
-        "0 to create, 0 to change, 5 as they are.\n",
+        "0 to create, 0 to change, 6 as they are.\n",
     )
     assert "next_run" not in exported.read_text()
     assert shown(cronhop, "export") == exported.read_text()
@@ -626,9 +638,54 @@ def test_a_plan_is_like_a_diff(cronhop, everything, tmp_path):
         "    spec.command: true",
         "    targets.selector.name: *",
         "    schedule.at: 2999-01-01T00:00:00Z",
-        "1 to create, 1 to change, 3 as they are. 1 other task is not in it, and left alone.",
+        "1 to create, 1 to change, 4 as they are. 1 other task is not in it, and left alone.",
     ]
     assert cronhop.json("plan", changed)["left_alone"] == 1
+
+
+def test_a_plan_tells_parameters_by_name(cronhop, everything, tmp_path):
+    """What changes of a parameter is shown alone; so is what comes, and their order."""
+    shown(cronhop, "apply", everything, "--yes")
+    red = '      - {name: COLOUR, type: enum, values: [red, "on"], default: on}\n'
+    text = EVERYTHING.replace("default: 0}", "default: 3}")
+    changed = tasks_file(
+        tmp_path, text.replace(red, "      - {name: NEW, type: boolean}\n")
+    )
+
+    done = cronhop("plan", changed)
+    created = cronhop(
+        "plan", tasks_file(tmp_path, text.replace("name: with", "name: "))
+    )
+    lines = EVERYTHING.splitlines(keepends=True)
+    turned = cronhop(
+        "plan", tasks_file(tmp_path, "".join([*lines[:-2], lines[-1], lines[-2]]))
+    )
+
+    assert done.out.splitlines()[:-1] == [
+        "~ with parameters",
+        '    parameters.COLOUR: {"type": "enum", "default": "on", "values": ["red", "on"]} -> none',
+        "    parameters.COUNT.default: 0 -> 3",
+        '    parameters.NEW: none -> {"type": "boolean"}',
+    ]
+    assert "    parameters.COUNT.default: 3" in created.out.splitlines()
+    assert "    parameters.WHERE.default: web-1" in created.out.splitlines()
+    assert turned.out.splitlines()[1] == (
+        "    parameters: VERSION, WHERE, TOKEN, COLOUR, COUNT, FORCE"
+        " -> VERSION, WHERE, TOKEN, COLOUR, FORCE, COUNT"
+    )
+
+
+def test_servers_in_defaults_have_names(cronhop, everything, web):
+    """A default that is a server is an id in the API only; an edit may name another."""
+    shown(cronhop, "apply", everything, "--yes")
+
+    (task,) = json.loads(shown(cronhop, "export", "with parameters", "--json"))["tasks"]
+    there = cronhop.json("tasks", "show", "with parameters")["parameters"]
+
+    assert [one["default"] for one in task["parameters"] if one["name"] == "WHERE"] == [
+        "web-1"
+    ]
+    assert {one["name"]: one["default"] for one in there}["WHERE"] == web.server_id
 
 
 def test_what_is_absent_is_left_alone(cronhop, task, tmp_path):
@@ -712,13 +769,30 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
             "version: 1\ntasks:\n- name: x\n  spec: {command: x}\n  targets:\n    servers: [web-2]",
             "tasks.yaml:3: targets.servers: there is no server 'web-2'; did you mean 'web-1'?",
         ),
+        (
+            (
+                'version: 1\ntasks:\n- name: x\n  spec: {command: "true"}\n'
+                "  targets: {parameter: WHERE}\n  parameters:\n"
+                "  - {name: WHERE, type: server, default: web-2}"
+            ),
+            "tasks.yaml:3: parameters.WHERE.default: there is no server 'web-2'; did you",
+        ),
         ("version: 1\nversion: 1", "tasks.yaml:2: version is there twice"),
         ("version: 1\ntasks: [", "tasks.yaml:2: no YAML"),
         ("&a [*a]", "nested more than"),
         ("", "tasks.yaml:1: the file: None is not of type 'object'"),
     ],
     ids=[
-        *("no-version", "version", "field", "type", "kind", "server", "twice"),
+        *(
+            "no-version",
+            "version",
+            "field",
+            "type",
+            "kind",
+            "server",
+            "default",
+            "twice",
+        ),
         *("no-yaml", "itself", "empty"),
     ],
 )

@@ -17,7 +17,7 @@ from .command import Yes, confirm, noun, pairs, verb
 from .errors import Failure, Usage
 from .session import Session
 from .task_file import read_task
-from .task_form import Task, from_api, to_api, unknown_fields
+from .task_form import Task, from_api, servers_of, to_api, unknown_fields
 from .terminal import (
     console,
     note,
@@ -168,7 +168,7 @@ def create(
             form["timeout_s"] = timeout
         form["spec"] |= {"environment": pairs(env or [], "--env")}
         form["spec"] |= {"secrets": pairs(secret or [], "--secret")}
-    wanted = form["targets"].get("servers") or []
+    wanted = [one for _, one in servers_of(form)]
     ids = dict(zip(wanted, names.server_ids(here.api, wanted), strict=True))
     made = here.api.post("/v1/tasks", to_api(form, ids))
     _say(here, made, "Created")
