@@ -2,37 +2,18 @@
 
 import json
 import re
-from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 
-from api import handler, wiring
 from cronhop.domain.task import TaskKind
 from cronhop_cli.task_form import SET_BY_CRONHOP, from_api, whole
-from tests.cli import URL, Cronhop, Handler
-from tests.integration.test_api import Client
 
 
 @pytest.fixture
-def api(world):
-    """The API over the world's tables."""
-    world.clock.now = datetime.now(UTC)
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
-
-
-@pytest.fixture
-def cronhop(api, world, tmp_path):
-    """The program, with a token; while it waits, the executor works."""
-    return Cronhop(
-        Handler(api),
-        tmp_path / "config",
-        pause=lambda seconds: world.deliver(),
-        CRONHOP_URL=URL,
-        CRONHOP_TOKEN="t",
-    )
+def api(cronhop):
+    """The API that the program talks to."""
+    return cronhop.transport.call
 
 
 @pytest.fixture
@@ -325,6 +306,30 @@ def test_run_says_the_run(cronhop, task):
     assert f"cronhop logs {run_id} -f" in done.err
 
 
+def test_run_with_parameters(cronhop, command, world, server):
+    """Values go as what the task declares; what does not fit starts nothing."""
+    task = command('echo "$VERSION $COUNT $WHERE"')
+    parameters = [
+        {"name": "VERSION", "type": "string", "pattern": "v.*"},
+        {"name": "COUNT", "type": "integer"},
+        {"name": "WHERE", "type": "server"},
+    ]
+    path = f"/v1/tasks/{task.task_id}"
+    cronhop.transport.call("PATCH", path, {"parameters": parameters})
+    given = ["--param", "COUNT=3", "--param", f"WHERE={server.name}", "--param"]
+
+    done = cronhop("run", "job", "--follow", *given, "VERSION=v1")
+    refused = cronhop("run", "job", *given, "VERSION=1")
+    without = cronhop("run", "job", *given, "VERSION=")
+
+    assert (done.code, done.out) == (0, f"v1 3 {server.host}\n")
+    assert (refused.code, without.code) == (1, 1)
+    assert "parameters.VERSION" in refused.err
+    assert cronhop("run", "job").code == 2
+    (run,) = cronhop.json("runs", "list")["items"]
+    assert "param:    VERSION=v1" in shown(cronhop, "runs", "show", run["run_id"])
+
+
 def test_follow(cronhop, command):
     """Streams go to their own, and the command's exit code is the program's."""
     command("echo out; echo err >&2; exit 4")
@@ -357,7 +362,7 @@ def test_follow_shows_output_as_it_comes(cronhop, command, impatient, world, gat
 
 def test_who_may_only_look_follows_too(cronhop, command, impatient, world, gate):
     """A visit that may not be asked for is done without."""
-    handle = cronhop.transport._call
+    handle = cronhop.transport.call
 
     def refusing(method, path, *args, **kwargs):
         if path.endswith("/poll"):
@@ -370,7 +375,7 @@ def test_who_may_only_look_follows_too(cronhop, command, impatient, world, gate)
         gate.touch()
 
     command(f"echo begun; until [ -e {gate} ]; do sleep 0.05; done")
-    cronhop.transport._call, cronhop._pause = refusing, pause
+    cronhop.transport.call, cronhop._pause = refusing, pause
 
     done = cronhop("run", "job", "--follow")
 
@@ -394,7 +399,7 @@ def test_every_attempt_has_its_output(cronhop, command, tmp_path, world):
     count = tmp_path / "count"
     task = command(f"echo x >> {count}; wc -l < {count}; [ $(wc -l < {count}) = 2 ]")
     body = {"retry": {"max_attempts": 3, "interval_s": 1}}
-    cronhop.transport._call("PATCH", f"/v1/tasks/{task.task_id}", body)
+    cronhop.transport.call("PATCH", f"/v1/tasks/{task.task_id}", body)
     run_id = cronhop("run", "job").out.strip()
     world.settle(run_id)
 
@@ -807,7 +812,7 @@ def test_files_that_cannot_be(cronhop, web, tmp_path, text, said):
 
 def test_a_newer_api_is_not_undone(cronhop, task, tmp_path, api):
     """A field that this program does not know is named, not taken away."""
-    handle = cronhop.transport._call
+    handle = cronhop.transport.call
 
     def newer(method, path, *args, **kwargs):
         answer = handle(method, path, *args, **kwargs)
@@ -816,7 +821,7 @@ def test_a_newer_api_is_not_undone(cronhop, task, tmp_path, api):
                 one["priority"] = 5
         return answer
 
-    cronhop.transport._call = newer
+    cronhop.transport.call = newer
     path = tasks_file(
         tmp_path,
         "version: 1\ntasks: [{name: nightly dump, spec: {command: x}, targets: {servers: [web-1]}}]",

@@ -48,7 +48,7 @@ class Change:
     |-------------|-----------------------------------------------------------|
     | action      | CREATE, CHANGE or NONE                                    |
     | body        | what is sent to the API                                   |
-    | task_id     | None if there is none yet                                 |
+    | task_id     | None if there is none yet, and of what is no task         |
     | version     | that was seen: another one is not written over            |
     | differences | field by field; of a new task all that is not the default |
     """
@@ -114,13 +114,26 @@ def make(api: Api, wanted: Sequence[Written]) -> Plan:
 
 
 def of_one(api: Api, form: Task, there: Task) -> Change:
-    """Return what makes a task of the API, whatever its name, into another."""
+    """Return what makes a task or template, whatever its name, into another."""
     names = server_names(api)
     ids = {name: server_id for server_id, name in names.items()}
     problems = _unknown_servers(Written(form=form, place=form["name"]), ids)
     if problems:
         raise Failure("this cannot be applied", details=tuple(problems))
     return _change(form, there, names, ids)
+
+
+def of_fields(name: str, before: Task, after: Task, version: int) -> Change:
+    """Return what makes something that is no task into another."""
+    found = tuple(_differences(before, after, ""))
+    return Change(
+        action=CHANGE if found else NONE,
+        name=name,
+        body=after,
+        task_id=None,
+        version=version,
+        differences=found,
+    )
 
 
 def _unknown_servers(one: Written, ids: dict[str, str]) -> list[str]:
@@ -147,7 +160,7 @@ def _change(
         action=action,
         name=form["name"],
         body=to_api(form, ids),
-        task_id=there["task_id"] if there else None,
+        task_id=there.get("task_id") if there else None,
         version=there["version"] if there else None,
         differences=found,
     )

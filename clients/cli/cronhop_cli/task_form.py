@@ -16,6 +16,7 @@ from typing import Any
 SET_BY_CRONHOP = frozenset(
     {
         "task_id",
+        "template_id",
         "next_run",
         "last_run",
         "pause",
