@@ -407,21 +407,22 @@ class World:
     def records(self, noun="runs"):
         """Return what a table's stream has told since the last look.
 
-        As Lambda hands it over; the template's filter leaves some of it out.
+        As Lambda hands it over, at the present time; the template's filter leaves
+        some of it out.
         """
         table = dynamodb_backends[ACCOUNT][REGION].tables[PREFIX + noun]
         found = []
         for item in table.stream_shard.items:
             stream = dict(item.to_json()["dynamodb"])
-            at = stream["ApproximateCreationDateTime"]
-            stream["ApproximateCreationDateTime"] = int(at.timestamp())
+            at = int(self.clock().timestamp())
+            stream["ApproximateCreationDateTime"] = at
             found.append({**item.to_json(), "dynamodb": stream})
         table.stream_shard.items = []
         return found
 
     def dump(self):
         """Return everything the tables and the queue hold, as one text."""
-        nouns = ("servers", "tasks", "task_versions", "runs", "executions")
+        nouns = ("servers", "tasks", "task_versions", "runs", "executions", "stats")
         rows = [self.rows(noun) for noun in (*nouns, "credentials", "audit")]
         queue = sqs_backends[ACCOUNT][REGION].queues["test-queue"]
         bodies = [message.body for message in queue._messages]

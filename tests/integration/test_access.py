@@ -250,6 +250,12 @@ ROUTES = {
         "placed",
         lambda f: (f"/v1/templates/{f.template}/tasks", {"name": "of a template"}),
     ),
+    "GET /v1/stats": ("viewer", "whole", lambda f: ("/v1/stats", None)),
+    "GET /v1/tasks/{task_id}/stats": (
+        "viewer",
+        "placed",
+        lambda f: (f"/v1/tasks/{f.task}/stats", None),
+    ),
     "POST /v1/import/crontab": (
         "operator",
         "body",
@@ -392,6 +398,7 @@ STACK_WIDE = {
     if "/credentials" in route
     or "/channels" in route
     or "/rules" in route
+    or route == "GET /v1/stats"
     or "/audit" in route
     or ("/calendars" in route and not route.startswith("GET"))
     or ("/freeze" in route and not route.startswith("GET"))

@@ -99,6 +99,10 @@ CALLS: dict[str, dict[str, dict[str, str]]] = {
         },
         "AuditTable/index/by_actor": {"dynamodb:Query": "cronhop.store.audit.of_actor"},
         "AuditTable/index/by_day": {"dynamodb:Query": "cronhop.store.audit.recent"},
+        "StatsTable": {"dynamodb:Query": "cronhop.store.stats.of_task"},
+        "StatsTable/index/unsuccessful": {
+            "dynamodb:Query": "cronhop.store.stats.unsuccessful"
+        },
         "NotificationsTable": {
             "dynamodb:DeleteItem": "cronhop.store.notifications.remove",
             "dynamodb:GetItem": "cronhop.store.notifications.channel",
@@ -147,6 +151,15 @@ CALLS: dict[str, dict[str, dict[str, str]]] = {
         "RunsTable": {"dynamodb:BatchGetItem": "cronhop.store.runs.get_many"},
         "RunsTable/index/by_task": {"dynamodb:Query": "cronhop.store.runs.of_task"},
         "NotificationsTable": {"dynamodb:Query": "cronhop.store.notifications.rules"},
+        "ExecutionsTable": {
+            "dynamodb:BatchGetItem": "cronhop.store.executions.of_keys"
+        },
+        "StatsTable": {
+            "dynamodb:BatchGetItem": "cronhop.store.stats.judge",
+            "dynamodb:PutItem": "cronhop.store.stats.count",
+            "dynamodb:Query": "cronhop.store.stats.of_task",
+            "dynamodb:UpdateItem": "cronhop.store.stats.count",
+        },
         "Bus": {"events:PutEvents": "cronhop.aws.bus.Bus.put"},
         "NoticeQueue": {"sqs:SendMessage*": SEND},
         "EventsDeadLetterQueue": {"sqs:SendMessage": LAMBDA},

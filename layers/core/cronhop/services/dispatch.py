@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from cronhop.aws.queue import BATCH, Queue
 from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.run import Run
+from cronhop.domain.tally import LATE_AFTER
 from cronhop.domain.task import Task
 from cronhop.errors import Conflict, Invalid
 from cronhop.observe import log
@@ -41,6 +42,7 @@ class TickReport:
     | field    | meaning                                                      |
     |----------|--------------------------------------------------------------|
     | started  | ids of runs whose start was sent                             |
+    | late     | ids of those that were due some time before                  |
     | checked  | ids of open runs that an executor was asked to look at       |
     | polled   | ids of runs, of executions that an executor was asked to poll|
     | parked   | ids of tasks that were taken out of the schedule             |
@@ -49,6 +51,7 @@ class TickReport:
     """
 
     started: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)
     polled: list[str] = field(default_factory=list)
     parked: list[str] = field(default_factory=list)
@@ -280,7 +283,9 @@ class Dispatcher:
             for run in one.runs
             if _is_to_start(rows[run.run_id])
         ]
-        refused = {message.run_id for message in self._start(messages, present())}
+        now = present()
+        refused = {message.run_id for message in self._start(messages, now)}
+        late = {message.run_id for message, due in messages if now - due > LATE_AFTER}
         sent = {message.run_id for message, _ in messages} - refused
         done = []
         for one in planned:
@@ -297,7 +302,9 @@ class Dispatcher:
         for one, outcome in zip(done, moved, strict=True):
             if isinstance(outcome, Exception):
                 _fail(one.task.task_id, outcome, report)
-            report.started += [run.run_id for run in one.runs if run.run_id in sent]
+            started = [run.run_id for run in one.runs if run.run_id in sent]
+            report.started += started
+            report.late += [run_id for run_id in started if run_id in late]
 
     def _start(
         self, messages: Sequence[tuple[Message, datetime]], now: datetime
