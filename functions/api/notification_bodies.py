@@ -49,12 +49,12 @@ class RuleBody(StrictBody):
     """What a rule says."""
 
     on: Annotated[
-        list[Literal["failure", "recovery", "success", "late", "missed"]],
+        list[Literal["failure", "recovery", "success", "late", "missed", "long"]],
         Field(min_length=1),
         AfterValidator(_no_doubles),
     ]
     channels: Annotated[
-        list[str],
+        list[SlugName],
         Field(min_length=1, max_length=MAX_CHANNELS),
         AfterValidator(_no_doubles),
     ]

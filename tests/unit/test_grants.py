@@ -157,6 +157,7 @@ CALLS: dict[str, dict[str, dict[str, str]]] = {
         "StatsTable": {
             "dynamodb:BatchGetItem": "cronhop.store.stats.judge",
             "dynamodb:PutItem": "cronhop.store.stats.count",
+            "dynamodb:Query": "cronhop.store.stats.of_task",
             "dynamodb:UpdateItem": "cronhop.store.stats.count",
         },
         "Bus": {"events:PutEvents": "cronhop.aws.bus.Bus.put"},

@@ -18,6 +18,9 @@ JUDGED = ALARMING_STATES | {State.COMPLETED}
 # Ends of the command itself, whose duration says something.
 _TIMED = frozenset({State.COMPLETED, State.FAILED, State.TIMEOUT})
 
+USUAL_RUNS = 10  # whose durations say what is usual
+_MOST = 0.95  # of them
+
 _LATE = "late"
 _BUSY = "busy_ms"
 _BUCKET = "d"  # and the bucket's number
@@ -157,6 +160,12 @@ class Counts:
     def busy(self) -> timedelta:
         """How long commands ran, all together."""
         return timedelta(milliseconds=self.counters.get(_BUSY, 0))
+
+    @property
+    def usual(self) -> timedelta | None:
+        """How long a run takes at most, but for one in twenty; None of too few runs."""
+        timed = sum(self.states.get(state, 0) for state in _TIMED)
+        return self.duration(_MOST) if timed >= USUAL_RUNS else None
 
     def duration(self, share: float) -> timedelta | None:
         """Return the duration that this share of runs did not exceed, see `quantile`."""

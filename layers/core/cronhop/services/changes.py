@@ -12,7 +12,7 @@ from typing import Any
 
 from cronhop.aws.bus import Bus
 from cronhop.domain.event import Event, of_execution, of_run
-from cronhop.domain.run import Execution, Run
+from cronhop.domain.run import Execution, Run, State
 from cronhop.observe import log, measure
 from cronhop.services.count import count
 from cronhop.services.notify import Notifier
@@ -34,7 +34,8 @@ class Changes:
         something was refused: the stream hands them over again, and what comes
         after the first of them.
         """
-        found = list(_changes(records))
+        every = list(_changes(records))
+        found = [(number, one) for number, one in every if one.is_of_state]
         runs = {
             number: one.after for number, one in found if isinstance(one.after, Run)
         }
@@ -46,7 +47,12 @@ class Changes:
             numbers[event.event_id] = number
             events.append(event)
         refused = {numbers[event.event_id] for event in self._bus.put(events)}
-        refused.update(self._notifier.notify(runs))
+        running = {
+            number: one.after
+            for number, one in every
+            if isinstance(one.after, Execution) and one.after.state is State.RUNNING
+        }
+        refused.update(self._notifier.notify(runs, running))
         if refused:
             log.error(
                 "Changes were not told", action="changes_refused", count=len(refused)
@@ -59,7 +65,7 @@ class Changes:
 def _changes(
     records: Sequence[Mapping[str, Any]],
 ) -> Iterator[tuple[str, Change[Run] | Change[Execution]]]:
-    """Yield the changes of a state, with the sequence numbers of their records."""
+    """Yield what has changed in the ledger, with the sequence numbers of the records."""
     for record in records:
         try:
             change = changes.read(record)
@@ -68,7 +74,7 @@ def _changes(
             log.exception("A row cannot be read", action="row_unreadable", keys=keys)
             measure({"UnreadableRows": 1})
             continue
-        if change and change.is_of_state:
+        if change:
             yield record["dynamodb"]["SequenceNumber"], change
 
 

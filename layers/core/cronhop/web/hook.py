@@ -44,8 +44,9 @@ class Hook:
     ) -> None:
         """Post the body once, and follow nowhere.
 
-        Raises DeliveryFailed unless the answer is a 2xx, with the beginning of it if
-        `quote` says so: a receiver may say back the URL, which may be a secret.
+        Raises DeliveryFailed unless the answer is a 2xx, whatever its body is. The
+        error has the beginning of that if `quote` says so: a receiver may say back
+        the URL, which may be a secret.
         """
         try:
             check_url(url, allowed=self._allowed, refused=self._refused)
@@ -66,10 +67,11 @@ class Hook:
                     preload_content=False,
                 )
                 with closing(answer):
-                    text = answer.read(QUOTED)
+                    is_taken = answer.status // 100 == 2  # noqa: PLR2004
+                    text = b"" if is_taken else answer.read(QUOTED)
             except (HTTPError, OSError) as exc:
                 raise DeliveryFailed(f"no answer: {type(exc).__name__}") from exc
-        if answer.status // 100 != 2:  # noqa: PLR2004
+        if not is_taken:
             said = "".join(
                 char if char.isprintable() else "?"
                 for char in text.decode(errors="replace")
