@@ -27,6 +27,8 @@ echo '{{}}'
 # Of the AWS CLI itself, with the number of their values.
 GLOBAL = {"--output": 1, "--query": 1, "--region": 1, "--cli-binary-format": 1}
 POSITIONAL = {"lambda invoke": 1}  # the file that the answer goes to
+# What the AWS CLI calls otherwise than the service.
+RENAMED = {("sns", "Subscribe", "Endpoint"): "--notification-endpoint"}
 SAM = {
     "build": {},
     "deploy": {"--guided": 0, "--parameter-overrides": None},
@@ -82,7 +84,10 @@ def aws(words, folder):
             raise Wrong(f"there is no operation {service} {command}")
         operation = names[command]
     shape = model.operation_model(operation).input_shape
-    members = {f"--{xform_name(name, '-')}": name for name in shape.members}
+    members = {
+        RENAMED.get((service, operation, name), f"--{xform_name(name, '-')}"): name
+        for name in shape.members
+    }
     known = dict(GLOBAL)
     for option, name in members.items():
         kind = shape.members[name].type_name
