@@ -150,3 +150,15 @@ def _form(method, path):
             assert name in inspect.signature(route.func).parameters
             return TypeAdapter(typing.get_args(hints[name])[0])
     raise AssertionError(f"there is no route {method} {path}")
+
+
+@pytest.mark.parametrize("page", pages())
+def test_tests_that_a_page_names_are_there(page):
+    """What is shown by a test is shown by one."""
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", _text(page)):
+        source = (ROOT / path).read_text()
+        assert not name or re.search(rf"^def {name}\(", source, re.M), (path, name)
+
+
+def _text(page):
+    return (ROOT / page).read_text()
