@@ -38,6 +38,7 @@ from . import (
     runs,
     schedule,
     servers,
+    stats,
     tasks,
     templates,
 )
@@ -64,6 +65,7 @@ for module in (
     crontab,
     templates,
     notifications,
+    stats,
     audit,
     me,
 ):

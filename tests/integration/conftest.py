@@ -1,16 +1,11 @@
 """What integration tests share: moto."""
 
-import os
-import sys
-
 import botocore.loaders
 import botocore.session
 import pytest
-from moto import mock_aws
 
 from cronhop.services import commands
-from cronhop.store import batch
-from tests.world import REGION, World
+from tests.world import on_moto
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,19 +24,16 @@ def service_models():
 
 
 @pytest.fixture
-def world(monkeypatch):
+def world():
     """A cronhop of its own on moto."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    # moto reads no parameters of a statement; tests/e2e/test_batches.py has batches.
-    monkeypatch.setattr(batch, "WORTH", sys.maxsize)
-    with mock_aws():
-        environ = dict(os.environ)
-        made = World(environ)
-        for name, value in environ.items():
-            monkeypatch.setenv(name, value)
+    with on_moto() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_world():
+    """One for all tests of a module, which leave it as they find it."""
+    with on_moto() as made:
         yield made
 
 

@@ -82,6 +82,7 @@ class Servers:
         Raises PreconditionFailed if `version` is given and not the present one.
         """
         old = self.get(server_id, version=version)
+        scope.require(old.environment)
         self._check(definition, old, scope)
         new = replace(old, version=old.version + 1, updated_at=now, **vars(definition))
         if set(new.host_keys) != set(old.host_keys):

@@ -105,6 +105,7 @@ class Tasks:
         PreconditionFailed if `version` is given and not the present one.
         """
         old = self.get(task_id, version=version)
+        scope.require(old.definition.environment)
         definition = self.checked(definition, scope)
         _check_moves(old.definition, definition)
         new = replace(

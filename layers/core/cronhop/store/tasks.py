@@ -490,6 +490,19 @@ def wait(task_id: str, run_id: str, *, limit: int) -> bool:
     )
 
 
+def wait_all(task_id: str, run_ids: Sequence[str], *, limit: int) -> bool:
+    """Let the runs wait for their turns; False if there would be more than so many."""
+    return update(
+        TaskRow(task_id=task_id),
+        actions=[TaskRow.waiting.add(set(run_ids))],
+        condition=TaskRow.version.exists()
+        & (
+            TaskRow.waiting.does_not_exist()
+            | (size(TaskRow.waiting) <= limit - len(run_ids))
+        ),
+    )
+
+
 def forget(task_id: str, run_ids: Iterable[str]) -> None:
     """Ensure that these runs do not wait for their turn."""
     update(
