@@ -32,12 +32,17 @@ def pages():
     return sorted(str(path.relative_to(ROOT)) for path in found)
 
 
+def text(page):
+    """Return what stands on a page."""
+    return (ROOT / page).read_text()
+
+
 def blocks(page, language=None):
     """Return the fences of a page, of a language or of all."""
-    text = (ROOT / page).read_text()
+    whole = text(page)
     found = [
-        Block(page, text[: one.start()].count("\n") + 1, one[1], one[2])
-        for one in _FENCE.finditer(text)
+        Block(page, whole[: one.start()].count("\n") + 1, one[1], one[2])
+        for one in _FENCE.finditer(whole)
     ]
     return [one for one in found if language in {None, one.language}]
 

@@ -18,11 +18,12 @@ from pydantic import TypeAdapter
 
 from cronhop_cli.task_file import read_tasks
 from tests import stand_in
-from tests.pages import ON_AWS, ROOT, blocks, pages
+from tests.pages import ON_AWS, ROOT, blocks, pages, text
 
 LANGUAGES = {"", "sh", "json", "yaml", "python"}
 BLOCKS = [one for page in pages() for one in blocks(page)]
 REQUEST = re.compile(r"^(POST|PUT|PATCH) (/v1/\S+)\s+(\{.*\})$")
+TITLE = re.compile(r"`(POST|PUT|PATCH) (/v1/[^`]+)`[^.]*:$")  # right above a body
 
 
 @pytest.fixture
@@ -87,8 +88,8 @@ def test_fences_say_what_they_are(page):
 @pytest.mark.parametrize("page", pages())
 def test_links_lead_somewhere(page):
     """A link between pages names a file, and a heading that it has."""
-    text = re.sub(r"^```.*?^```$", "", (ROOT / page).read_text(), flags=re.M | re.S)
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+    prose = re.sub(r"^```.*?^```$", "", text(page), flags=re.M | re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
         path, _, anchor = link.partition("#")
         if "://" in link:
             continue
@@ -126,11 +127,22 @@ def test_python_is_such(block):
 
 
 def requests():
-    """Return (where, method, path, body) of each request that a page shows."""
+    """Return (method, path, body) of each request that a page shows."""
     for block in BLOCKS:
-        for line in block.text.splitlines():
-            if block.language == "json" and (shown := REQUEST.match(line)):
-                yield pytest.param(*shown.groups(), id=f"{block.page} {shown[2]}")
+        if block.language == "json":
+            for number, shown in enumerate(_requests(block)):
+                name = f"{block.page} {shown[1]} {number}"
+                yield pytest.param(*shown, id=name)
+
+
+def _requests(block):
+    lines = text(block.page).splitlines()[: block.line - 1]
+    above = next(line for line in reversed(lines) if line)
+    if title := TITLE.search(above):
+        yield title[1], title[2], block.text
+    for line in block.text.splitlines():
+        if shown := REQUEST.match(line):
+            yield shown.groups()
 
 
 @pytest.mark.parametrize(("method", "path", "body"), list(requests()))
@@ -155,10 +167,6 @@ def _form(method, path):
 @pytest.mark.parametrize("page", pages())
 def test_tests_that_a_page_names_are_there(page):
     """What is shown by a test is shown by one."""
-    for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", _text(page)):
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text(page)):
         source = (ROOT / path).read_text()
         assert not name or re.search(rf"^def {name}\(", source, re.M), (path, name)
-
-
-def _text(page):
-    return (ROOT / page).read_text()
