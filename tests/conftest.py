@@ -12,17 +12,15 @@ from tests.sshd import LOOPBACK, Sshd
 PATIENCE_S = 250  # less than a test may take
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items):
+def pytest_itemcollected(item):
     """Leave what shares something to one worker, where there are several.
 
     The end-to-end tests share one deployed stack, those of a module a server
     and the names of executions; the runner looks for these in all processes.
     """
-    for item in items:
-        folder = item.path.parent.name
-        group = folder if folder == "e2e" else f"{folder}/{item.path.stem}"
-        item.add_marker(pytest.mark.xdist_group(group))
+    folder = item.path.parent.name
+    group = folder if folder == "e2e" else f"{folder}/{item.path.stem}"
+    item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
