@@ -43,7 +43,7 @@ SHOWN: dict[str, list[str]] = {
         "Done: 1 of 1.",
     ],
     "docs/howto/upgrade.md": ['"status": "ok"'],
-    "docs/howto/restore-from-backup.md": ['"name": "weekly report"', "0 6 * * 1"],
+    "docs/howto/restore-from-backup.md": ["weekly report", "0 6 * * 1"],
 }
 SECRETS = ["battery staple", "correct horse", "the old one", "a better one"]
 
@@ -98,8 +98,6 @@ def read(
                 stack,
                 cwd=ROOT if page in IN_THE_PROJECT else where,
                 CRONHOP_CONFIG_DIR=str(folder / "config"),
-                API=stack.api_url,
-                TOKEN=stack.token(),
             )
         return shown[page]
 
