@@ -544,6 +544,19 @@ tasks:
     kind: file_transfer
     spec: {direction: upload, path: /etc/motd, content: hi, mode: 0644}
     targets: {servers: [web-1]}
+  - name: with parameters
+    spec:
+      command: deploy
+      arguments: [--to, {parameter: VERSION}]
+    targets: {parameter: WHERE}
+    parameters:
+      - {name: VERSION, type: string, description: what, pattern: "v[0-9]+", max_length: 20, default: v1}
+      - {name: NOTE, type: string, default: ""}
+      - {name: COLOUR, type: enum, values: [blue, green]}
+      - {name: COUNT, type: integer, minimum: 0, maximum: 9, default: 0}
+      - {name: FORCE, type: boolean, default: false}
+      - {name: WHERE, type: server, default: web-1}
+      - {name: TOKEN, type: secret, default: db-pass}
   - name: a unit
     kind: service_control
     spec: {unit: nginx, action: restart, run_as: null, probe: {tcp_port: 443}}
@@ -565,8 +578,8 @@ def test_apply_is_idempotent(cronhop, everything):
     again = cronhop("apply", everything)
 
     assert first.code == 0, first.err
-    assert "5 to create, 0 to change, 0 as they are." in first.out
-    assert (again.code, again.out) == (0, "0 to create, 0 to change, 5 as they are.\n")
+    assert "6 to create, 0 to change, 0 as they are." in first.out
+    assert (again.code, again.out) == (0, "0 to create, 0 to change, 6 as they are.\n")
 
 
 def test_export_and_apply(cronhop, everything, tmp_path):
@@ -579,7 +592,7 @@ def test_export_and_apply(cronhop, everything, tmp_path):
     planned = cronhop("plan", str(exported), "--detailed-exitcode")
     assert (planned.code, planned.out) == (
         0,
-        "0 to create, 0 to change, 5 as they are.\n",
+        "0 to create, 0 to change, 6 as they are.\n",
     )
     assert "next_run" not in exported.read_text()
     assert shown(cronhop, "export") == exported.read_text()
@@ -753,6 +766,23 @@ def test_a_newer_api_is_not_undone(cronhop, task, tmp_path, api):
     assert done.code == 1
     assert "would take away: priority" in done.err
     assert "warning: nightly dump: left out" in cronhop("export").err
+
+
+def test_what_a_task_was_made_of_is_no_field(cronhop, server, tmp_path):
+    """A task of a template is planned and exported as any other."""
+    spec = {"command": "true"}
+    body = {"name": "any", "spec": spec, "targets": {"server_ids": [server.server_id]}}
+    made = cronhop.transport._call("POST", "/v1/templates", {**body, "kind": "script"})
+    path = f"/v1/templates/{made.body['template_id']}/tasks"
+    cronhop.transport._call("POST", path, {"name": "one"})
+
+    exported = cronhop("export")
+
+    assert (exported.code, exported.err) == (0, "")
+    changed = tasks_file(tmp_path, exported.out.replace("'true'", "uptime"))
+    planned = cronhop("plan", changed)
+    assert planned.code == 0, planned.err
+    assert "0 to create, 1 to change, 0 as they are." in planned.out
 
 
 def keys(value, path=""):

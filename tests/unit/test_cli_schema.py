@@ -13,6 +13,7 @@ from cronhop_cli.task_form import schema
 DEFINITIONS: dict[str, type[BaseModel]] = {
     "task": bodies.ScriptTaskBody,
     "script": bodies.ScriptBody,
+    "parameter": bodies.ParameterBody,
     "file_transfer": specs.FileTransferBody,
     "service_control": specs.ServiceControlBody,
     "probe": specs.ProbeBody,

@@ -13,7 +13,15 @@ from .api import Api
 from .errors import Failure
 from .names import near, server_names
 from .task_file import Written
-from .task_form import Task, from_api, lean, to_api, unknown_fields, whole
+from .task_form import (
+    Task,
+    from_api,
+    lean,
+    to_api,
+    unknown_fields,
+    whole,
+    with_server_names,
+)
 from .terminal import console, visible
 
 CREATE, CHANGE, NONE = "create", "change", "none"
@@ -124,10 +132,7 @@ def _unknown_servers(one: Written, ids: dict[str, str]) -> list[str]:
 def _change(
     form: Task, there: Task | None, names: dict[str, str], ids: dict[str, str]
 ) -> Change:
-    targets = dict(form["targets"])
-    if targets.get("servers"):
-        targets["servers"] = [names.get(one, one) for one in targets["servers"]]
-    after = lean({**form, "targets": targets})
+    after = lean(with_server_names(form, names))
     before = from_api(there, names) if there else None
     found: tuple[Difference, ...]
     if before is None:

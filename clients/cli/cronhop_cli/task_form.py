@@ -20,6 +20,7 @@ SET_BY_CRONHOP = frozenset(
         "last_run",
         "pause",
         "invalid",
+        "template",
         "version",
         "created_by",
         "created_at",
@@ -47,8 +48,24 @@ def from_api(task: Mapping[str, Any], server_names: Mapping[str, str]) -> Task:
     targets = dict(form["targets"])
     ids = targets.pop("server_ids", None)
     if ids:
-        targets = {"servers": [server_names.get(one, one) for one in ids], **targets}
-    return lean({**form, "targets": targets})
+        targets = {"servers": ids, **targets}
+    return lean(with_server_names({**form, "targets": targets}, server_names))
+
+
+def with_server_names(form: Mapping[str, Any], server_names: Mapping[str, str]) -> Task:
+    """Return a task whose servers, parameters' defaults among them, stand by name."""
+    named = dict(form)
+    if form["targets"].get("servers"):
+        servers = [server_names.get(one, one) for one in form["targets"]["servers"]]
+        named["targets"] = {**form["targets"], "servers": servers}
+    if form.get("parameters"):
+        named["parameters"] = [
+            {**one, "default": server_names.get(one["default"], one["default"])}
+            if one["type"] == "server" and one.get("default") is not None
+            else one
+            for one in form["parameters"]
+        ]
+    return named
 
 
 def to_api(form: Mapping[str, Any], server_ids: Mapping[str, str]) -> Task:
@@ -66,6 +83,8 @@ def lean(form: Mapping[str, Any]) -> Task:
     Two tasks that mean the same are equal then.
     """
     task = _written_alike(json.loads(json.dumps(form)))
+    if "parameters" in task:
+        task["parameters"] = [_said(one) for one in task["parameters"]]
     kept: Task = _lean(task, _object("task", task))
     return kept
 
@@ -173,6 +192,15 @@ def _written_alike(task: Task) -> Task:
             calendars = schedule["exclude_calendars"]
             schedule["exclude_calendars"] = list(dict.fromkeys(calendars))
     return task
+
+
+def _said(parameter: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a parameter without what says nothing; a default may be empty."""
+    return {
+        name: value
+        for name, value in parameter.items()
+        if value is not None and (name == "default" or value not in ("", []))
+    }
 
 
 def _utc(text: str) -> str:
