@@ -1,10 +1,15 @@
 """What integration tests share: moto."""
 
+from datetime import UTC, datetime
+
 import botocore.loaders
 import botocore.session
 import pytest
 
+from api import handler, wiring
 from cronhop.services import commands
+from tests.cli import URL, Cronhop, Handler
+from tests.integration.test_api import Client
 from tests.world import on_moto
 
 
@@ -41,6 +46,21 @@ def shared_world():
 def server(world, sshd):
     """The real sshd, on record."""
     return world.add_server(sshd)
+
+
+@pytest.fixture
+def cronhop(world, tmp_path):
+    """The command line over the API's handler; while it waits, the executor works."""
+    world.clock.now = datetime.now(UTC)
+    wiring.services.cache_clear()
+    yield Cronhop(
+        Handler(Client(handler.handler)),
+        tmp_path / "config",
+        pause=lambda seconds: world.deliver(),
+        CRONHOP_URL=URL,
+        CRONHOP_TOKEN="t",
+    )
+    wiring.services.cache_clear()
 
 
 @pytest.fixture

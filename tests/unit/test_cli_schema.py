@@ -13,7 +13,6 @@ from cronhop_cli.task_form import schema
 DEFINITIONS: dict[str, type[BaseModel]] = {
     "task": bodies.ScriptTaskBody,
     "script": bodies.ScriptBody,
-    "parameter": bodies.ParameterBody,
     "file_transfer": specs.FileTransferBody,
     "service_control": specs.ServiceControlBody,
     "probe": specs.ProbeBody,
@@ -21,6 +20,7 @@ DEFINITIONS: dict[str, type[BaseModel]] = {
     "targets": bodies.TargetsBody,
     "schedule": schedule_body.ScheduleBody,
     "retry": bodies.RetryBody,
+    "parameter": bodies.ParameterBody,
     "rollout": bodies.RolloutBody,
 }
 NAMES = {"server_ids": "servers"}  # in a file servers have names
