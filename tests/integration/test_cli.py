@@ -782,6 +782,14 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
             ),
             "tasks.yaml:3: parameters.WHERE.default: there is no server 'web-2'; did you",
         ),
+        (
+            (
+                'version: 1\ntasks:\n- name: x\n  spec: {command: "true"}\n'
+                "  targets: {parameter: WHERE}\n  parameters:\n"
+                "  - {name: WHERE, type: server, default: 3}"
+            ),
+            "tasks.yaml:7: tasks.0.parameters.0.default: 3 is not of type 'string', 'null'",
+        ),
         ("version: 1\nversion: 1", "tasks.yaml:2: version is there twice"),
         ("version: 1\ntasks: [", "tasks.yaml:2: no YAML"),
         ("&a [*a]", "nested more than"),
@@ -796,6 +804,7 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
             "kind",
             "server",
             "default",
+            "number",
             "twice",
         ),
         *("no-yaml", "itself", "empty"),
