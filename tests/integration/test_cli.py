@@ -460,14 +460,6 @@ def test_cancel_and_retry(cronhop, task):
     assert "cancelled" in shown(cronhop, "runs", "list", "--task", "nightly dump")
 
 
-def test_parameters_are_sent(cronhop, task):
-    """The API decides about them."""
-    done = cronhop("run", "nightly dump", "--param", "version=1.4")
-
-    assert done.code in {0, 1}
-    assert done.code == 0 or "parameters" in done.err
-
-
 # Checks
 
 
