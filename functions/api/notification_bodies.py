@@ -54,7 +54,7 @@ class RuleBody(StrictBody):
         AfterValidator(_no_doubles),
     ]
     channels: Annotated[
-        list[str],
+        list[SlugName],
         Field(min_length=1, max_length=MAX_CHANNELS),
         AfterValidator(_no_doubles),
     ]

@@ -19,6 +19,7 @@ from cronhop.domain.run import State
 from cronhop.services.channels import ChannelForm, RuleForm
 from cronhop.services.deliver import signature
 from cronhop.store import notifications, runs
+from cronhop.store.runs import RunRow
 from notifier import handler as notifier_handler
 from tests.hook import receiver
 from tests.world import ACCOUNT, REGION
@@ -115,6 +116,22 @@ def test_a_recovery_follows_a_failure(world, server, tmp_path):
     assert told(world) == [("recovery", "ops")]
     run_once(world, task)
     assert told(world) == []
+
+
+def test_a_run_before_that_cannot_be_read_holds_up_nothing(world, server):
+    """Whether it is a recovery nobody knows; the others are told."""
+    add_channel(world, "ops", port=1)
+    add_rule(world, "recovery", "success")
+    task = world.add_task(server)
+    before = run_once(world, task)
+    assert told(world) == [("success", "ops")]
+    RunRow(run_id=before.run_id).update(
+        actions=[RunRow.state.set("of a later version")]
+    )
+
+    run_once(world, task)
+
+    assert told(world) == [("success", "ops")]
 
 
 def test_what_is_late_and_missed_is_told(world, server):

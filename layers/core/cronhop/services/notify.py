@@ -16,6 +16,7 @@ from cronhop.domain.notification import (
 )
 from cronhop.domain.run import Execution, Run, State
 from cronhop.domain.tally import together
+from cronhop.observe import log
 from cronhop.store import notifications, runs, stats
 from cronhop.store.page import walk
 
@@ -77,11 +78,16 @@ def _of_long_ones(
 def _has_recovered(run: Run, rules: Sequence[Rule]) -> bool:
     """Return whether the run completed and the one before it had not.
 
-    That one is looked for only if a rule wants to know.
+    That one is looked for only if a rule wants to know. Where one cannot be read
+    nobody knows: it would hold up the stream, for as long as it is there.
     """
     if run.state is not State.COMPLETED:
         return False
     if not any(Occasion.RECOVERY in one.on and one.is_about(run) for one in rules):
         return False
-    before = runs.of_task(run.task_id, limit=BEFORE, after=run.run_id)
+    try:
+        before = runs.of_task(run.task_id, limit=BEFORE, after=run.run_id)
+    except (KeyError, TypeError, ValueError):  # what a row says, not who keeps it
+        log.exception("A row cannot be read", action="row_unreadable", run=run.run_id)
+        return False
     return recovered(before.items)
