@@ -28,7 +28,7 @@ CONFIG = """\
 Port {port}
 ListenAddress {host}
 HostKey {directory}/host_key
-AuthorizedKeysFile {directory}/authorized_keys
+AuthorizedKeysFile {directory}/authorized_keys {directory}/home/.ssh/authorized_keys
 AllowUsers {username}
 PidFile none
 # The folder may lie below one that others may write to.
