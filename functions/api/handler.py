@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
-from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.event_handler import (
+    APIGatewayHttpResolver,
+    Response,
+    content_types,
+)
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import (
     RequestValidationError,
@@ -47,7 +52,8 @@ from .request import only_known_query
 from .views import answer
 from .wiring import services
 
-OPEN_PATHS = frozenset({"/v1/health"})
+OPEN_PATHS = frozenset({"/v1/health", "/v1/openapi.json"})
+DOCUMENT = Path(__file__).with_name("openapi.json")  # `make openapi` writes it
 
 # What an id token of OpenID Connect may hold and an access token does not.
 ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
@@ -73,6 +79,15 @@ for module in (
 @app.get("/v1/health")
 def health() -> Response[str]:
     return answer({"status": "ok", "version": __version__, "login": _login()})
+
+
+@app.get("/v1/openapi.json")
+def openapi() -> Response[str]:
+    return Response(
+        status_code=HTTPStatus.OK.value,
+        content_type=content_types.APPLICATION_JSON,
+        body=DOCUMENT.read_text(encoding="utf-8"),
+    )
 
 
 def _login() -> dict[str, str] | None:
@@ -200,4 +215,13 @@ def _on_anything_else(exc: Exception) -> Response[str]:
 
 @app.not_found
 def _on_no_route(exc: NotFoundError) -> Response[str]:
-    return problem(HTTPStatus.NOT_FOUND, "there is no such resource or method")
+    event = app.current_event
+    methods = rights.methods(event.path)
+    if not methods or event.http_method in methods:
+        return problem(HTTPStatus.NOT_FOUND, "there is no such resource")
+    allowed = ", ".join(methods)
+    refused = problem(
+        HTTPStatus.METHOD_NOT_ALLOWED, f"there is no such method here: {allowed} only"
+    )
+    refused.headers["Allow"] = allowed
+    return refused

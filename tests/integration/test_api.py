@@ -15,6 +15,7 @@ from cronhop.domain.host_key import fingerprint
 from cronhop.domain.run import Chunk, Outcome, State, StreamRecord
 from cronhop.services import servers as servers_module
 from cronhop.store import executions, runs, servers, tasks
+from tests import contract
 from tests.sshd import keypair
 from tests.world import SOME_HOST_KEY
 
@@ -31,7 +32,10 @@ CONTEXT = SimpleNamespace(
 
 
 class Client:
-    """Calls the handler with events of payload format 2.0."""
+    """Calls the handler with events of payload format 2.0.
+
+    What it answers has to be what the OpenAPI document tells of it.
+    """
 
     def __init__(self, handler):
         self._handler = handler
@@ -78,9 +82,11 @@ class Client:
             for key, value in (answer.get("multiValueHeaders") or {}).items()
         }
         parsed = json.loads(answer["body"]) if answer.get("body") else None
-        return SimpleNamespace(
+        told = SimpleNamespace(
             status=answer["statusCode"], body=parsed, headers=headers
         )
+        contract.check(method, path, told)
+        return told
 
 
 @pytest.fixture

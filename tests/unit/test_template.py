@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from api.handler import OPEN_PATHS
 from cronhop.domain.transfer import MAX_BYTES
 from tests import template
 
@@ -440,14 +441,17 @@ def test_layers_are_built_by_their_makefiles() -> None:
             assert resource["Metadata"] == {"BuildMethod": "makefile"}, name
 
 
-def test_every_route_but_health_needs_a_token() -> None:
+def test_every_route_needs_a_token_but_what_tells_of_the_api() -> None:
     """Deny by default."""
     routes = {
         route["RouteKey"]: route["AuthorizationType"]
         for route in template.resources("AWS::ApiGatewayV2::Route").values()
     }
 
-    assert routes == {"GET /v1/health": "NONE", "ANY /v1/{proxy+}": "JWT"}
+    assert routes == {
+        **dict.fromkeys((f"GET {path}" for path in OPEN_PATHS), "NONE"),
+        "ANY /v1/{proxy+}": "JWT",
+    }
 
 
 def test_clients_are_told_whose_tokens_the_api_takes() -> None:
