@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from types import UnionType
+from typing import Any, Final, get_args
 
 from pydantic import TypeAdapter
 
@@ -33,7 +34,12 @@ TEMPLATE_ID = "01K6QH8N2P5Q7R0S3T6V9W1X4Z"
 AT = "2026-06-01T09:00:00Z"
 
 SCHEDULE = {"cron": "30 1 * * *", "timezone": "Europe/Berlin"}
-SERVER = {"name": "web-1", "host": "10.0.3.7", "username": "deploy", "credential": "ops-key"}
+SERVER = {
+    "name": "web-1",
+    "host": "10.0.3.7",
+    "username": "deploy",
+    "credential": "ops-key",
+}
 TASK = {
     "name": "nightly dump",
     "spec": {"command": "pg_dump app | gzip > /var/backups/app.gz"},
@@ -81,7 +87,8 @@ def _crud(  # what named things have in common
             does=f"Make a {one}", answers={201: shape}, errors=[409], example=body
         ),
         f"GET {path}": _Operation(
-            does=f"List {one}s by name", answers={200: answers.Listed[shape]}  # type: ignore[valid-type]
+            does=f"List {one}s by name",
+            answers={200: answers.Listed[shape]},  # type: ignore[valid-type]
         ),
         f"GET {item}": _Operation(does=f"Show a {one}", answers={200: shape}),
         f"PUT {item}": _Operation(
@@ -491,8 +498,7 @@ class _Schemas:
             "AnyTaskBody": self._of["Task", "validation"],
             "TaskPatchBody": _object(
                 "Of a task, what is to change; null: its default",
-                patch
-                | {"kind": {"enum": kinds}, "spec": {"type": ["object", "null"]}},
+                patch | {"kind": {"enum": kinds}, "spec": {"type": ["object", "null"]}},
             ),
             "TaskOfTemplateBody": _object(
                 "What a task has instead of what its template has, and the values of"
@@ -625,9 +631,7 @@ def _error(status: int, schemas: _Schemas) -> dict[str, Any]:
     return {"description": ERRORS[status], "content": content}
 
 
-def _errors(
-    route: str, declared: _Operation, operation: Mapping[str, Any]
-) -> set[int]:
+def _errors(route: str, declared: _Operation, operation: Mapping[str, Any]) -> set[int]:
     """Return the statuses of the errors that a route answers with."""
     errors = {400, 429, 500, 503, *declared.errors}
     path = route.partition(" ")[2]
@@ -662,7 +666,7 @@ def _answer(status: int, shape: object, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _is_versioned(shape: object) -> bool:
-    every = getattr(shape, "__args__", (shape,))
+    every = get_args(shape) if isinstance(shape, UnionType) else (shape,)
     return all("version" in getattr(one, "__annotations__", ()) for one in every)
 
 
@@ -671,7 +675,7 @@ def text() -> str:
     whole = json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
     # Generic shapes and those that others inherit have names of Python's.
     whole = re.sub(r"Listed_(?:Union_Script)?([A-Za-z]+)_\w*", r"\1List", whole)
-    return re.sub(r'(schemas/|"(?=_\w+": {))_', r"\1", whole)
+    return re.sub(r'(schemas/|")_(?=[A-Z]\w+")', r"\1", whole)
 
 
 def main() -> None:
