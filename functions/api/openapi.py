@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import UnionType
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args
 
 from pydantic import TypeAdapter
 
@@ -452,7 +452,7 @@ class _Schemas:
     """The schemas of what routes answer, and of bodies that they read themselves."""
 
     def __init__(self) -> None:
-        shapes = [answers.Problem, answers.GatewayError]
+        shapes: list[Any] = [answers.Problem, answers.GatewayError]
         shapes += [
             shape
             for one in OPERATIONS.values()
@@ -464,8 +464,9 @@ class _Schemas:
             | bodies.FileTransferTaskBody
             | bodies.ServiceControlTaskBody
         )
+        given: list[tuple[str, Literal["validation", "serialization"], Any]]
         given = [(repr(shape), "serialization", TypeAdapter(shape)) for shape in shapes]
-        taken = {
+        taken: dict[str, Any] = {
             "Task": task,
             "TaskFields": bodies.TaskBody,
             "Server": bodies.ServerBody,
@@ -580,17 +581,14 @@ def _parameter(found: Mapping[str, Any]) -> dict[str, Any]:
     for one in schema.pop("anyOf", ()):  # what may be left out is never null
         if one != {"type": "null"}:
             schema |= one
-    if "example" in known:
-        example = known.pop("example")
-        return {
-            **{"name": name, "in": found["in"], "required": found["required"]},
-            "schema": schema | known,
-            "example": example,
-        }
-    return {
-        **{"name": name, "in": found["in"], "required": found["required"]},
-        "schema": schema | known,
+    parameter = {
+        "name": name,
+        "in": found["in"],
+        "required": found["required"],
     }
+    if "example" in known:
+        parameter["example"] = known.pop("example")
+    return parameter | {"schema": schema | known}
 
 
 def _body(

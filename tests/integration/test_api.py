@@ -946,7 +946,6 @@ def test_body_without_json_type_is_refused(api):
     ("method", "path"),
     [
         ("GET", "/v1/nothing"),
-        ("DELETE", "/v1/runs/01J00000000000000000000000"),
         ("GET", "/v1/tasks/nope"),
         ("GET", "/v1/servers/nope"),
         ("GET", "/v1/runs/nope"),
@@ -961,11 +960,35 @@ def test_body_without_json_type_is_refused(api):
     ],
 )
 def test_what_is_not_there_is_404(api, server, method, path):
-    """Unknown routes, methods and ids are problem+json."""
+    """Unknown routes and ids are problem+json."""
     answer = api(method, path)
 
     assert answer.status == 404
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/v1/runs/01J00000000000000000000000", "GET"),
+        ("POST", "/v1/freeze", "GET, PUT, DELETE"),
+        ("OPTIONS", "/v1/servers/web/check", "POST"),
+        ("POST", "/v1/health", "GET"),
+    ],
+)
+def test_a_method_that_is_not_there_is_405(api, method, path, allowed):
+    """And those that are there are told."""
+    answer = api(method, path)
+
+    assert (answer.status, answer.headers["allow"]) == (405, allowed)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_document_is_served(api):
+    """To anybody: it says nothing that is not in the reference."""
+    answer = api("GET", "/v1/openapi.json", claims={})
+
+    assert (answer.status, answer.body) == (200, contract.document())
 
 
 def test_our_own_fault_tells_nothing(api, server, monkeypatch):
