@@ -957,6 +957,10 @@ def test_body_without_json_type_is_refused(api):
         ("GET", "/v1/servers/" + "x" * 3000),
         ("GET", "/v1/runs/" + "x" * 3000),
         ("GET", "/v1/servers/name%23web-1"),
+        ("GET", "/v1/credentials/" + "x" * 3000),
+        ("GET", "/v1/calendars/" + "x" * 3000),
+        ("GET", "/v1/channels/" + "x" * 3000),
+        ("GET", "/v1/rules/" + "x" * 3000),
     ],
 )
 def test_what_is_not_there_is_404(api, server, method, path):
@@ -965,6 +969,24 @@ def test_what_is_not_there_is_404(api, server, method, path):
 
     assert answer.status == 404
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("rules", {"on": ["failure"], "channels": [""]}, "channels.0"),
+        ("rules", {"on": ["failure"], "channels": ["a"], "task_id": ""}, "task_id"),
+        ("channels", {"kind": "webhook", "url": ""}, "url"),
+        ("channels", {"kind": "sns", "topic_arn": ""}, "topic_arn"),
+        ("channels", {"kind": "slack", "credential": ""}, "credential"),
+    ],
+    ids=["channel", "task", "url", "topic", "credential"],
+)
+def test_nobody_is_told_of_nothing(api, path, body, field):
+    """What a rule or a channel names has to be something."""
+    answer = api("POST", f"/v1/{path}", {"name": "ops", **body})
+
+    assert (answer.status, fields(answer)) == (400, [field])
 
 
 @pytest.mark.parametrize(
