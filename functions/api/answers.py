@@ -78,14 +78,16 @@ class Me(TypedDict):
     actions: list[str]
 
 
-class _Made(TypedDict):
+class Made(TypedDict):
+    """What people make, and change by its version."""
+
     version: Annotated[int, Field(ge=1)]
     created_by: str
     created_at: datetime
     updated_at: datetime
 
 
-class Credential(_Made):
+class Credential(Made):
     """A credential, without what leads to its value."""
 
     name: str
@@ -101,7 +103,7 @@ class HostKeyAlert(TypedDict):
     at: datetime
 
 
-class Server(_Made):
+class Server(Made):
     """A server."""
 
     server_id: Ulid
@@ -254,7 +256,7 @@ class Origin(TypedDict):
     version: int
 
 
-class _OfTask(_Made):
+class _OfTask(Made):
     task_id: Ulid
     next_run: datetime | None
     last_run: LastRun | None
@@ -279,7 +281,7 @@ class ServiceControlTask(_ServiceControlDefinition, _OfTask):
 Task = ScriptTask | FileTransferTask | ServiceControlTask
 
 
-class _OfTemplate(_Made):
+class _OfTemplate(Made):
     template_id: Ulid
 
 
@@ -393,7 +395,7 @@ class Upcoming(TypedDict):
     complete: bool
 
 
-class Calendar(_Made):
+class Calendar(Made):
     """A set of dates."""
 
     name: str
@@ -414,7 +416,7 @@ class Delivery(TypedDict):
     reason: str | None
 
 
-class Channel(_Made):
+class Channel(Made):
     """A way to tell somebody."""
 
     name: str
@@ -431,7 +433,7 @@ class TestSent(TypedDict):
     test_id: str
 
 
-class Rule(_Made):
+class Rule(Made):
     """When which channels are told."""
 
     name: str

@@ -59,7 +59,7 @@ DOCUMENT = Path(__file__).with_name("openapi.json")  # `make openapi` writes it
 ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
 
 app = APIGatewayHttpResolver(enable_validation=True)
-app.use([only_known_query, rights.check, ledger.keep])
+app.use([rights.check, only_known_query, ledger.keep])
 for module in (
     credentials,
     servers,

@@ -665,7 +665,8 @@ def _answer(status: int, shape: object, schemas: _Schemas) -> dict[str, Any]:
 
 def _is_versioned(shape: object) -> bool:
     every = get_args(shape) if isinstance(shape, UnionType) else (shape,)
-    return all("version" in getattr(one, "__annotations__", ()) for one in every)
+    made = answers.Made.__annotations__.keys()
+    return all(made <= getattr(one, "__annotations__", {}).keys() for one in every)
 
 
 def text() -> str:

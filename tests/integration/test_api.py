@@ -1006,6 +1006,21 @@ def test_a_method_that_is_not_there_is_405(api, method, path, allowed):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("body", [[], [None, None], "x", 1], ids=repr)
+def test_a_body_that_is_no_object_is_refused(api, body):
+    """Also where none is needed: it is not taken for none."""
+    answer = api("PUT", "/v1/freeze", body)
+
+    assert answer.status == 400
+    assert "not a JSON object" in answer.body["detail"]
+    assert api("GET", "/v1/freeze").body == {"freeze": None}
+
+
+def test_a_method_that_is_not_there_has_no_query(api):
+    """What a request asks for comes before how."""
+    assert api("PATCH", "/v1/tasks", query="limit=1").status == 405
+
+
 def test_the_document_is_served(api):
     """To anybody: it says nothing that is not in the reference."""
     answer = api("GET", "/v1/openapi.json", claims={})

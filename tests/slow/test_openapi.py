@@ -15,7 +15,7 @@ from tests.integration.test_api import CLAIMS, CONTEXT, Client
 
 CONFIG = Path(__file__).parents[1] / "schemathesis.toml"
 TOKEN = "t"
-EXAMPLES = 1  # of each route and kind of data; by hand: more
+EXAMPLES = 3  # of each route and kind of data
 
 
 class Quiet(WSGIRequestHandler):
