@@ -14,7 +14,7 @@ export SAM_CLI_TELEMETRY := 0
 
 RUN = $(UV) run --locked --all-extras
 # What shares a stack or a server stays with one worker: see tests/conftest.py.
-PYTEST = $(RUN) pytest --numprocesses=auto --dist=loadgroup --no-loadscope-reorder
+PYTEST = $(RUN) pytest --numprocesses=auto --no-loadscope-reorder
 TOOLS = $(CURDIR)/.local/tools
 SAM = $(TOOLS)/sam/bin/sam
 EXPORT = $(UV) export --quiet --frozen --no-dev --no-emit-project --no-header
@@ -76,10 +76,11 @@ test-slow: $(UV) ## run the tests that take minutes: crowds, cuts, kills, floods
 	  tests/unit/test_schedule.py tests/unit/test_schedule_year.py
 
 bench: export POWERTOOLS_LOG_LEVEL := CRITICAL
-bench: $(UV) tools ## measure cold starts, write units, and SSH beside its peers
+bench: $(UV) tools ## measure cold starts, write units, ticks, start lag, and SSH beside its peers
 	$(RUN) python -m tests.benchmarks.cold_start
 	$(RUN) python -m tests.benchmarks.write_units
 	$(RUN) python -m tests.benchmarks.tick
+	$(RUN) python -m tests.benchmarks.start_lag
 	$(RUN) --group bench python -m tests.benchmarks.ssh
 
 layers: $(UV) ## write the layers' requirements from uv.lock

@@ -220,6 +220,7 @@ class Stack:
             self._make_buckets()
             self._sam_deploy()
             self._make_numbers()
+            self._allow_batches()
         ssm.put_parameter(Name=DEPLOYED, Value=digest, Type="String", Overwrite=True)
         return True
 
@@ -267,6 +268,38 @@ class Stack:
                 functions.update_event_source_mapping(
                     UUID=source["UUID"],
                     ScalingConfig={"MaximumConcurrency": int(limit)},
+                )
+
+    def _allow_batches(self) -> None:
+        """Let roles that may write by PartiQL do so in batches.
+
+        ministack asks for the right to BatchExecuteStatement. On AWS there is none:
+        what the statements do has to be allowed, and is by the template.
+        """
+        iam = self.client("iam")
+        cloudformation = self.client("cloudformation")
+        lists = cloudformation.get_paginator("list_stack_resources")
+        resources = lists.paginate(StackName=NAME).search("StackResourceSummaries[]")
+        for resource in resources:
+            if resource["ResourceType"] != "AWS::IAM::Role":
+                continue
+            role = resource["PhysicalResourceId"]
+            policies = [
+                iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+                for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+            ]
+            if "dynamodb:PartiQL" in json.dumps(policies):
+                allowed = {
+                    "Effect": "Allow",
+                    "Action": "dynamodb:BatchExecuteStatement",
+                    "Resource": "*",
+                }
+                iam.put_role_policy(
+                    RoleName=role,
+                    PolicyName="batches",
+                    PolicyDocument=json.dumps(
+                        {"Version": "2012-10-17", "Statement": [allowed]}
+                    ),
                 )
 
     def _make_user(self) -> None:

@@ -48,11 +48,11 @@ class Handler(httpx.BaseTransport):
     """The API's own handler, as a place where httpx sends requests."""
 
     def __init__(self, call):
-        self._call = call
+        self.call = call
 
     def handle_request(self, request):
         query = request.url.params.multi_items()
-        answer = self._call(
+        answer = self.call(
             request.method,
             request.url.path,
             raw=request.read().decode() or None,

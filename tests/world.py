@@ -3,13 +3,17 @@
 import itertools
 import json
 import os
+import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import boto3
+import pytest
 from botocore.exceptions import ConnectionClosedError
+from moto import mock_aws
 from moto.dynamodb.models import dynamodb_backends
 from moto.sqs.models import sqs_backends
 
@@ -51,7 +55,7 @@ from cronhop.services.templates import Templates
 from cronhop.services.visit import Invocation
 from cronhop.settings import Settings
 from cronhop.ssh.connections import Connections
-from cronhop.store import connection, executions, runs
+from cronhop.store import batch, connection, executions, runs
 from cronhop.web.hook import Hook
 from tests.sshd import LOOPBACK
 from tests.template import tables
@@ -403,21 +407,22 @@ class World:
     def records(self, noun="runs"):
         """Return what a table's stream has told since the last look.
 
-        As Lambda hands it over; the template's filter leaves some of it out.
+        As Lambda hands it over, at the present time; the template's filter leaves
+        some of it out.
         """
         table = dynamodb_backends[ACCOUNT][REGION].tables[PREFIX + noun]
         found = []
         for item in table.stream_shard.items:
             stream = dict(item.to_json()["dynamodb"])
-            at = stream["ApproximateCreationDateTime"]
-            stream["ApproximateCreationDateTime"] = int(at.timestamp())
+            at = int(self.clock().timestamp())
+            stream["ApproximateCreationDateTime"] = at
             found.append({**item.to_json(), "dynamodb": stream})
         table.stream_shard.items = []
         return found
 
     def dump(self):
         """Return everything the tables and the queue hold, as one text."""
-        nouns = ("servers", "tasks", "task_versions", "runs", "executions")
+        nouns = ("servers", "tasks", "task_versions", "runs", "executions", "stats")
         rows = [self.rows(noun) for noun in (*nouns, "credentials", "audit")]
         queue = sqs_backends[ACCOUNT][REGION].queues["test-queue"]
         bodies = [message.body for message in queue._messages]
@@ -448,3 +453,20 @@ def _sent(message):
 SOME_HOST_KEY = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 )
+
+
+@contextmanager
+def on_moto():
+    """Make a world on moto, for as long as it is wanted."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        patch.delenv("AWS_PROFILE", raising=False)
+        # moto reads no parameters of a statement; e2e/test_batches.py has batches.
+        patch.setattr(batch, "WORTH", sys.maxsize)
+        environ = dict(os.environ)
+        made = World(environ)
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        yield made

@@ -559,6 +559,81 @@ class AuditRecord(TypedDict):
     user_agent: str
 
 
+_Days = TypedDict("_Days", {"from": date, "to": date})
+
+
+class _Counts(TypedDict):
+    runs: Count
+    states: dict[State, Count]
+    success_rate: float | None
+    late: Count
+
+
+class _Timed(_Counts):
+    p50_s: float | None
+    p95_s: float | None
+
+
+class DayStats(_Counts):
+    """What was on one day."""
+
+    day: date
+
+
+class TimedDayStats(_Timed):
+    """What a task did on one day."""
+
+    day: date
+
+
+class BusyServer(TypedDict):
+    """A server, and how much ran on it."""
+
+    server_id: str
+    name: str | None
+    busy_s: float | None
+    executions: Count
+    states: dict[State, Count]
+
+
+class Busiest(TypedDict):
+    """The servers on which most ran."""
+
+    since: date
+    items: list[BusyServer]
+
+
+class NeverSuccessful(TypedDict):
+    """A task that never succeeded."""
+
+    task_id: Ulid
+    name: str
+    first_end: datetime | None
+
+
+class AllNeverSuccessful(TypedDict):
+    """Those of the tasks that were looked at; `complete`: of all."""
+
+    items: list[NeverSuccessful]
+    complete: bool
+
+
+class Stats(_Days, _Counts):
+    """What the fleet did in some days."""
+
+    days: list[DayStats]
+    busiest_servers: Busiest
+    never_successful: AllNeverSuccessful
+
+
+class TaskStats(_Days, _Timed):
+    """What a task did in some days."""
+
+    task_id: Ulid
+    last_success: datetime | None
+    days: list[TimedDayStats]
+
+
 T = TypeVar("T")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -20,6 +19,7 @@ from cronhop.domain.ids import new_id
 from cronhop.errors import CronhopError
 from cronhop.observe import log
 
+from .request import path_names
 from .rights import ROUTES
 from .views import (
     calendar_view,
@@ -38,7 +38,6 @@ View = Mapping[str, Any] | None
 ERROR: Final = 500
 REFUSED: Final = 400
 
-_NAMES: Final = re.compile(r"{(\w+)}")
 
 # Not of the thing itself, or changed by nobody who asked.
 _ASIDE: Final = frozenset(
@@ -140,8 +139,7 @@ def keep(
     if route not in CHANGES:
         return next_middleware(app)
     template, find = CHANGES[route]
-    # Beside what the path names, what the route is called with is in here by now.
-    names = {one: request.path_parameters[one] for one in _NAMES.findall(route)}
+    names = path_names(request)
     before = find(*names.values()) if find else None
     try:
         response = next_middleware(app)

@@ -52,7 +52,7 @@ class RuleBody(StrictBody):
     """What a rule says."""
 
     on: Annotated[
-        list[Literal["failure", "recovery", "success", "late", "missed"]],
+        list[Literal["failure", "recovery", "success", "late", "missed", "long"]],
         Field(min_length=1),
         AfterValidator(_no_doubles),
     ]

@@ -15,7 +15,7 @@ from .notification_bodies import (
     NamedRuleBody,
     RuleBody,
 )
-from .request import IfMatch, Limit, Token, after, caller, listed, version
+from .request import IfMatch, Limit, Nothing, Token, after, caller, listed, version
 from .views import answer, channel_view, empty, rule_view
 from .wiring import now, services
 
@@ -60,7 +60,7 @@ def delete_channel(name: str, if_match: IfMatch = None) -> Response[str]:
 
 
 @router.post("/v1/channels/<name>/test")
-def test_channel(name: str) -> Response[str]:
+def try_channel(name: str, _: Nothing = None) -> Response[str]:
     return answer({"test_id": services().channels.test(name)}, HTTPStatus.ACCEPTED)
 
 

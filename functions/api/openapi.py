@@ -227,6 +227,12 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
     "GET /v1/tasks/{task_id}/why": _Operation(
         does="Say what became of an instant, or will", answers={200: answers.Why}
     ),
+    "GET /v1/tasks/{task_id}/stats": _Operation(
+        does="Count what a task did in some days", answers={200: answers.TaskStats}
+    ),
+    "GET /v1/stats": _Operation(
+        does="Count what the fleet did in some days", answers={200: answers.Stats}
+    ),
     "POST /v1/templates": _Operation(
         does="Put a template on record",
         answers={201: answers.Template},
@@ -357,7 +363,9 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
     ),
 }
 
-# What the paths and queries hold, beyond that it is text.
+DAY: Final = {"format": "date", "example": "2026-06-01"}
+
+# What the paths and queries hold, anywhere or of one path, beyond that it is text.
 PARAMETERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "task_id": {"example": TASK_ID},
     "template_id": {"example": TEMPLATE_ID},
@@ -368,6 +376,10 @@ PARAMETERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "after": {"format": "date-time", "example": AT},
     "from": {"format": "date-time", "example": "2026-05-31T09:00:00Z"},
     "to": {"format": "date-time", "example": AT},
+    "/v1/stats?from": DAY,
+    "/v1/stats?to": DAY,
+    "/v1/tasks/{task_id}/stats?from": DAY,
+    "/v1/tasks/{task_id}/stats?to": DAY,
     "due_before": {"format": "date-time", "example": AT},
     "state": {
         "pattern": "^({0})(,({0}))*$".format("|".join(State)),
@@ -549,7 +561,7 @@ def _operation(
 ) -> dict[str, Any]:
     declared = OPERATIONS[route]
     path = route.partition(" ")[2]
-    parameters = [_parameter(one) for one in found.get("parameters", ())]
+    parameters = [_parameter(path, one) for one in found.get("parameters", ())]
     operation: dict[str, Any] = {
         "operationId": found["operationId"],
         "summary": declared.does,
@@ -573,9 +585,9 @@ def _tag(path: str) -> str:
     return path.split("/")[2].removesuffix(".json")
 
 
-def _parameter(found: Mapping[str, Any]) -> dict[str, Any]:
+def _parameter(path: str, found: Mapping[str, Any]) -> dict[str, Any]:
     name = "If-Match" if found["name"] == "if-match" else found["name"]
-    known = dict(PARAMETERS.get(name, {}))
+    known = dict(PARAMETERS.get(f"{path}?{name}", PARAMETERS.get(name, {})))
     schema = dict(found["schema"])
     schema.pop("title", None)
     for one in schema.pop("anyOf", ()):  # what may be left out is never null
@@ -598,8 +610,7 @@ def _body(
     if declared.body:
         name = "AnyTask" if declared.body == "Task" else declared.body
         content["schema"] = schemas.body(name)
-    if declared.example is not None:
-        content["example"] = declared.example
+    content["example"] = declared.example or {}
     return {"required": found.get("required", False), "content": {JSON: content}}
 
 

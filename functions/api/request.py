@@ -5,13 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.event_handler import (
+    APIGatewayHttpResolver,
+    Request,
+    Response,
+)
 from aws_lambda_powertools.event_handler.api_gateway import Router
-from aws_lambda_powertools.event_handler.openapi.params import Header, Query
+from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
 
 from cronhop.domain.access import Caller, Scope
 from cronhop.domain.run import State
@@ -20,8 +25,10 @@ from cronhop.store.page import Page, Window
 
 from .problems import problem
 from .schedule_body import instant_of
+from .specs import StrictBody
 
 MAX_VERSION = 18  # digits
+_IN_PATH = re.compile(r"{(\w+)}")
 MAX_LIST_BYTES = 2 * 1024 * 1024  # as JSON, which the answer escapes once more
 
 Limit = Annotated[int, Query(ge=1, le=100)]
@@ -68,6 +75,13 @@ def states_of(text: str | None) -> frozenset[State]:
     return frozenset(map(State, names))
 
 
+class NoBody(StrictBody):
+    """What is sent where nothing can be said: an object without fields."""
+
+
+Nothing = Annotated[NoBody | None, Body()]
+
+
 def caller(router: Router) -> Caller:
     """Return who asks, as the token says."""
     who: Caller = router.context["caller"]
@@ -78,6 +92,12 @@ def scope(router: Router) -> Scope:
     """Return in which environments who asks may do what the route does."""
     where: Scope = router.context["scope"]
     return where
+
+
+def path_names(request: Request) -> dict[str, str]:
+    """Return what the path names, by parameter, without query and body."""
+    names = _IN_PATH.findall(request.route)
+    return {name: request.path_parameters[name] for name in names}
 
 
 def version(if_match: str | None) -> int | None:

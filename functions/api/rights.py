@@ -12,6 +12,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from cronhop.domain.access import Action, Caller
 from cronhop.errors import Forbidden, NotFound
 
+from .request import path_names
 from .wiring import services
 
 # What each route does; None: nothing that needs a right. A route that is not in
@@ -47,6 +48,7 @@ ROUTES: Final[Mapping[str, Action | None]] = {
     "POST /v1/tasks/{task_id}/pause": Action.TASKS_WRITE,
     "POST /v1/tasks/{task_id}/resume": Action.TASKS_WRITE,
     "GET /v1/tasks/{task_id}/why": Action.TASKS_READ,
+    "GET /v1/tasks/{task_id}/stats": Action.TASKS_READ,
     "POST /v1/templates": Action.TASKS_WRITE,
     "GET /v1/templates": Action.TASKS_READ,
     "GET /v1/templates/{template_id}": Action.TASKS_READ,
@@ -77,6 +79,7 @@ ROUTES: Final[Mapping[str, Action | None]] = {
     "GET /v1/rules/{name}": Action.NOTIFICATIONS_READ,
     "PUT /v1/rules/{name}": Action.NOTIFICATIONS_WRITE,
     "DELETE /v1/rules/{name}": Action.NOTIFICATIONS_WRITE,
+    "GET /v1/stats": Action.STATS_READ,
     "GET /v1/runs": Action.RUNS_READ,
     "GET /v1/runs/{run_id}": Action.RUNS_READ,
     "POST /v1/runs/{run_id}/cancel": Action.RUNS_CANCEL,
@@ -155,7 +158,7 @@ def check(
         if not caller.may(action):
             raise Forbidden(_no_right(caller, action))
         app.append_context(scope=caller.scope(action))
-        _check_place(caller, action, request.path_parameters)
+        _check_place(caller, action, path_names(request))
     return next_middleware(app)
 
 

@@ -18,6 +18,7 @@ from .request import (
     Id,
     Instant,
     Limit,
+    Nothing,
     Order,
     Text,
     Token,
@@ -80,13 +81,13 @@ def get(run_id: str) -> Response[str]:
 
 
 @router.post("/v1/runs/<run_id>/cancel")
-def cancel(run_id: str) -> Response[str]:
+def cancel(run_id: str, _: Nothing = None) -> Response[str]:
     run = services().runs.cancel(run_id, by=caller(router).name, now=now())
     return answer(run_view(run), HTTPStatus.ACCEPTED)
 
 
 @router.post("/v1/runs/<run_id>/retry")
-def retry(run_id: str) -> Response[str]:
+def retry(run_id: str, _: Nothing = None) -> Response[str]:
     run = services().runs.retry(run_id, by=caller(router).name, now=now())
     return answer(run_view(run), HTTPStatus.ACCEPTED)
 
@@ -109,7 +110,7 @@ def execution(run_id: str, server_id: str) -> Response[str]:
 
 
 @router.post("/v1/runs/<run_id>/executions/<server_id>/poll")
-def poll(run_id: str, server_id: str) -> Response[str]:
+def poll(run_id: str, server_id: str, _: Nothing = None) -> Response[str]:
     asked = services().runs.poll(run_id, server_id, now=now())
     return answer({"asked": asked}, HTTPStatus.ACCEPTED)
 

@@ -16,6 +16,7 @@ from .request import (
     IfMatch,
     Instant,
     Limit,
+    Nothing,
     Order,
     Text,
     Token,
@@ -102,7 +103,7 @@ def delete(server_id: str, if_match: IfMatch = None) -> Response[str]:
 
 
 @router.post("/v1/servers/<server_id>/check")
-def check(server_id: str) -> Response[str]:
+def check(server_id: str, _: Nothing = None) -> Response[str]:
     check_id = services().servers.check(server_id, now=now())
     return answer({"check_id": check_id}, HTTPStatus.ACCEPTED)
 

@@ -24,6 +24,7 @@ from .request import (
     IfMatch,
     Instant,
     Limit,
+    Nothing,
     Order,
     Text,
     Token,
@@ -133,7 +134,7 @@ def delete(task_id: str, if_match: IfMatch = None) -> Response[str]:
 
 
 @router.post("/v1/tasks/<task_id>/restore")
-def restore(task_id: str) -> Response[str]:
+def restore(task_id: str, _: Nothing = None) -> Response[str]:
     task = services().tasks.restore(
         task_id, by=caller(router).name, now=now(), scope=scope(router)
     )
@@ -193,7 +194,7 @@ def pause(
 
 
 @router.post("/v1/tasks/<task_id>/resume")
-def resume(task_id: str) -> Response[str]:
+def resume(task_id: str, _: Nothing = None) -> Response[str]:
     task = services().tasks.resume(task_id)
     return answer(_view(task), version=task.version)
 

@@ -20,6 +20,7 @@ from cronhop.services.freeze import Freeze
 from cronhop.services.preview import Preview
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
+from cronhop.services.statistics import Statistics
 from cronhop.services.tasks import Tasks
 from cronhop.services.templates import Templates
 from cronhop.services.upcoming import Upcoming
@@ -47,6 +48,7 @@ class Services:
     audit: Audit
     channels: Channels
     rules: Rules
+    statistics: Statistics
 
 
 @cache
@@ -90,6 +92,7 @@ def services() -> Services:
             refused_networks=settings.refused_networks,
         ),
         rules=Rules(),
+        statistics=Statistics(),
     )
 
 

@@ -13,7 +13,7 @@ from cronhop.aws.function import Function
 from cronhop.aws.queue import Queue
 from cronhop.aws.session import Session
 from cronhop.errors import Invalid
-from cronhop.observe import log
+from cronhop.observe import log, measure
 from cronhop.services.dead_letters import revive
 from cronhop.services.dispatch import Dispatcher
 from cronhop.settings import Settings
@@ -50,6 +50,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     )
     counts = {name: len(ids) for name, ids in report.items() if name != "complete"}
     log.info("Ticked", action="ticked", complete=report["complete"], counts=counts)
+    measure(
+        {
+            "Ticks": 0 if "shards" in event else 1,
+            "LateSlots": counts["late"],
+            "InvalidTasks": counts["parked"],
+            "IncompleteTicks": 0 if report["complete"] else 1,
+        }
+    )
     return report
 
 
@@ -110,6 +118,7 @@ def _dead_letters(records: list[dict[str, Any]]) -> dict[str, Any]:
                 "A dead letter could not be revived", action="dead_letter_failed"
             )
             failed.append({"itemIdentifier": record["messageId"]})
+    measure({"DeadLetters": len(records)})
     return {"batchItemFailures": failed}
 
 

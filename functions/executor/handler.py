@@ -17,7 +17,7 @@ from cronhop.aws.session import Session
 from cronhop.aws.topic import Topic
 from cronhop.domain.message import Message, MessageKind, Probe, read
 from cronhop.domain.run import Run
-from cronhop.observe import log
+from cronhop.observe import log, measure
 from cronhop.services.alarms import Alarms
 from cronhop.services.check import Checker
 from cronhop.services.execute import Executor
@@ -110,6 +110,7 @@ def _handle(
                 message_id=name,
                 exc_info=future.exception(),
             )
+    measure({"FailedMessages": len(failed)})
     return failed, runs
 
 

@@ -9,19 +9,23 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from cronhop.domain.message import MessageKind
 from cronhop.domain.rollout import Rollout
 from cronhop.domain.task import Overlap
+from cronhop.services.count import count
 from cronhop.store import connection, runs
+from cronhop.store.changes import Change
 from local.ministack import Ministack
 from tests.sshd import Sshd, free_port
 from tests.world import REGION, World
 
 GOAL = 20  # with overlap policy; 16 without, both without output
 FLEET = 20
+WRITES = {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}
 
 
 class MeasuredWorld(World):
@@ -34,6 +38,9 @@ class MeasuredWorld(World):
         self.queue.send = self.send
         client = connection._state["connection"].client
         client.meta.events.register("after-call.dynamodb", self.count)
+        client.meta.events.register(
+            "before-parameter-build.dynamodb.TransactWriteItems", self.ask
+        )
 
     def send(self, messages):
         self.sent += messages
@@ -43,11 +50,16 @@ class MeasuredWorld(World):
         taken, self.sent[:] = list(self.sent), []
         return taken
 
+    def ask(self, params, **kwargs):
+        params["ReturnConsumedCapacity"] = "TOTAL"
+
     def count(self, model=None, parsed=None, **kwargs):
         used = parsed.get("ConsumedCapacity")
-        if model.name in {"PutItem", "UpdateItem", "DeleteItem"} and used:
-            noun = used["TableName"].removeprefix(self.settings.table_prefix)
-            self.units[model.name, noun] += used["CapacityUnits"]
+        if model.name not in WRITES or not used:
+            return
+        for one in used if isinstance(used, list) else [used]:
+            noun = one["TableName"].removeprefix(self.settings.table_prefix)
+            self.units[model.name, noun] += one["CapacityUnits"]
 
 
 def main():
@@ -93,15 +105,40 @@ def measure(world, sshd):
         ]
         world.deliver(starts)
         assert runs.get(starts[0].run_id).state.is_terminal
-        total = sum(world.units.values())
-        parts = ", ".join(
-            f"{noun} {operation} {units:g}"
-            for (operation, noun), units in sorted(world.units.items())
-        )
-        print(f"  {shape}: {total:g} ({parts})")
+        show(shape, world.units)
         world.tasks.delete(task.task_id, version=None, now=world.clock())
 
+    measure_statistics(world, starts[0].run_id)
     measure_fleet(world, sshd)
+
+
+def show(what, units):
+    """Print write units, in all and by call."""
+    parts = ", ".join(
+        f"{noun} {operation} {count:g}"
+        for (operation, noun), count in sorted(units.items())
+    )
+    print(f"  {what}: {sum(units.values()):g} ({parts})")
+
+
+def measure_statistics(world, run_id):
+    """Count the end of a run as the streams' function does, and print its cost."""
+    run = runs.get(run_id)
+    for what, runs_ended in {
+        "statistics of a task's first run": [run],
+        "statistics of ten at once, their servers aside": [
+            replace(run, run_id=f"run {number}", task_id=f"task {number}", targets=())
+            for number in range(10)
+        ],
+    }.items():
+        world.units.clear()
+        assert count(
+            [
+                Change(before=None, after=one, seen_at=world.clock())
+                for one in runs_ended
+            ]
+        )
+        show(what, world.units)
 
 
 def measure_fleet(world, sshd):

@@ -1,16 +1,16 @@
 """What integration tests share: moto."""
 
-import os
-import sys
+from datetime import UTC, datetime
 
 import botocore.loaders
 import botocore.session
 import pytest
-from moto import mock_aws
 
+from api import handler, wiring
 from cronhop.services import commands
-from cronhop.store import batch
-from tests.world import REGION, World
+from tests.cli import URL, Cronhop, Handler
+from tests.integration.test_api import Client
+from tests.world import on_moto
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,19 +29,16 @@ def service_models():
 
 
 @pytest.fixture
-def world(monkeypatch):
+def world():
     """A cronhop of its own on moto."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    # moto reads no parameters of a statement; tests/e2e/test_batches.py has batches.
-    monkeypatch.setattr(batch, "WORTH", sys.maxsize)
-    with mock_aws():
-        environ = dict(os.environ)
-        made = World(environ)
-        for name, value in environ.items():
-            monkeypatch.setenv(name, value)
+    with on_moto() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_world():
+    """One for all tests of a module, which leave it as they find it."""
+    with on_moto() as made:
         yield made
 
 
@@ -49,6 +46,21 @@ def world(monkeypatch):
 def server(world, sshd):
     """The real sshd, on record."""
     return world.add_server(sshd)
+
+
+@pytest.fixture
+def cronhop(world, tmp_path):
+    """The command line over the API's handler; while it waits, the executor works."""
+    world.clock.now = datetime.now(UTC)
+    wiring.services.cache_clear()
+    yield Cronhop(
+        Handler(Client(handler.handler)),
+        tmp_path / "config",
+        pause=lambda seconds: world.deliver(),
+        CRONHOP_URL=URL,
+        CRONHOP_TOKEN="t",
+    )
+    wiring.services.cache_clear()
 
 
 @pytest.fixture

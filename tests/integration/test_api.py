@@ -63,7 +63,12 @@ class Client:
             ),
             "headers": {"content-type": "application/json", **(headers or {})},
             "requestContext": {
-                "http": {"method": method, "path": path},
+                "http": {
+                    "method": method,
+                    "path": path,
+                    "sourceIp": "192.0.2.7",
+                    "userAgent": "tests/1",
+                },
                 "stage": "$default",
                 "requestId": "1",
                 "authorizer": {"jwt": {"claims": claims, "scopes": None}},
@@ -1087,6 +1092,25 @@ def test_unknown_parameter_is_refused(api):
     answer = api("GET", "/v1/runs", query="status=failed")
 
     assert (answer.status, fields(answer)) == (400, ["status"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "runs/x/cancel",
+        "runs/x/retry",
+        "runs/x/executions/x/poll",
+        "tasks/x/resume",
+        "tasks/x/restore",
+        "servers/x/check",
+        "channels/x/test",
+    ],
+)
+def test_a_field_is_refused_where_nothing_can_be_said(api, path):
+    """A retry that is asked for on some servers must not go to all of them."""
+    answer = api("POST", f"/v1/{path}", {"server_ids": ["x"]})
+
+    assert (answer.status, fields(answer)) == (400, ["server_ids"])
 
 
 def test_unparked_bad_task_does_not_hide_the_others(api, server):

@@ -79,6 +79,21 @@ def test_each_slot_runs_once_in_order(api, world, task, tmp_path):
     ]
 
 
+def test_the_oldest_is_first_whichever_message_is(api, world, task, tmp_path):
+    """Executors take messages side by side, and the queue keeps no order."""
+    body = {**window(task), "dry_run": False}
+    api("POST", f"/v1/tasks/{task.task_id}/backfill", body)
+    messages = [message for message, _ in world.messages()]
+
+    while messages:
+        world.deliver(reversed(messages))
+        messages = [message for message, _ in world.messages()]
+
+    slots = (tmp_path / "slots").read_text().split()
+    assert len(slots) == 4
+    assert slots == sorted(slots)
+
+
 def test_again_takes_all_of_them(api, world, task):
     """Also those that were completed."""
     done = slot_run_id(task.task_id, task.next_run)

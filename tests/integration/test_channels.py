@@ -65,7 +65,11 @@ def test_a_channel_is_kept(api, hook):
         ("url", {"url": "https://x/" + "y" * 2000}),
         ("url", {"url": "file:///etc/passwd"}),
         ("url", {"url": None}),
+        ("url", {"url": ""}),
         ("credential", {"credential": "none"}),
+        ("credential", {"credential": ""}),
+        ("credential", {"kind": "slack", "url": None, "credential": ""}),
+        ("topic_arn", {"kind": "sns", "url": None, "topic_arn": ""}),
         ("topic_arn", {"topic_arn": TOPIC}),
         ("topic_arn", {"kind": "sns", "url": None}),
         (
@@ -110,14 +114,18 @@ def test_a_rule_is_kept(api, hook):
         ("channels", {"channels": []}),
         ("channels", {"channels": ["hook", "hook"]}),
         ("channels", {"channels": ["none"]}),
+        ("channels", {"channels": [""]}),
+        ("task_id", {"task_id": ""}),
+        ("task_id", {"task_id": "name#nightly"}),
         ("task_id", {"task_id": "01J0000000000000000000000A"}),
         ("late_s", {"late_s": 0}),
         ("late_s", {"late_s": "5"}),
         ("name", {"name": "bad nights"}),
     ],
 )
-def test_what_makes_no_rule_is_refused(api, hook, field, body):
+def test_what_makes_no_rule_is_refused(world, api, hook, field, body):
     """With the field at fault, and nothing is kept."""
+    world.add_task(world.add_server(), name="nightly")
     refused = api("POST", "/v1/rules", {**RULE, "name": "bad-nights", **body})
     assert refused.status in {400, 422}, refused.body
     assert any(one.startswith(field) for one in fields(refused)), refused.body

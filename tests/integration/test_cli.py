@@ -2,37 +2,18 @@
 
 import json
 import re
-from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 
-from api import handler, wiring
 from cronhop.domain.task import TaskKind
 from cronhop_cli.task_form import SET_BY_CRONHOP, from_api, whole
-from tests.cli import URL, Cronhop, Handler
-from tests.integration.test_api import Client
 
 
 @pytest.fixture
-def api(world):
-    """The API over the world's tables."""
-    world.clock.now = datetime.now(UTC)
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
-
-
-@pytest.fixture
-def cronhop(api, world, tmp_path):
-    """The program, with a token; while it waits, the executor works."""
-    return Cronhop(
-        Handler(api),
-        tmp_path / "config",
-        pause=lambda seconds: world.deliver(),
-        CRONHOP_URL=URL,
-        CRONHOP_TOKEN="t",
-    )
+def api(cronhop):
+    """The API that the program talks to."""
+    return cronhop.transport.call
 
 
 @pytest.fixture
@@ -325,6 +306,30 @@ def test_run_says_the_run(cronhop, task):
     assert f"cronhop logs {run_id} -f" in done.err
 
 
+def test_run_with_parameters(cronhop, command, world, server):
+    """Values go as what the task declares; what does not fit starts nothing."""
+    task = command('echo "$VERSION $COUNT $WHERE"')
+    parameters = [
+        {"name": "VERSION", "type": "string", "pattern": "v.*"},
+        {"name": "COUNT", "type": "integer"},
+        {"name": "WHERE", "type": "server"},
+    ]
+    path = f"/v1/tasks/{task.task_id}"
+    cronhop.transport.call("PATCH", path, {"parameters": parameters})
+    given = ["--param", "COUNT=3", "--param", f"WHERE={server.name}", "--param"]
+
+    done = cronhop("run", "job", "--follow", *given, "VERSION=v1")
+    refused = cronhop("run", "job", *given, "VERSION=1")
+    without = cronhop("run", "job", *given, "VERSION=")
+
+    assert (done.code, done.out) == (0, f"v1 3 {server.host}\n")
+    assert (refused.code, without.code) == (1, 1)
+    assert "parameters.VERSION" in refused.err
+    assert cronhop("run", "job").code == 2
+    (run,) = cronhop.json("runs", "list")["items"]
+    assert "param:    VERSION=v1" in shown(cronhop, "runs", "show", run["run_id"])
+
+
 def test_follow(cronhop, command):
     """Streams go to their own, and the command's exit code is the program's."""
     command("echo out; echo err >&2; exit 4")
@@ -357,7 +362,7 @@ def test_follow_shows_output_as_it_comes(cronhop, command, impatient, world, gat
 
 def test_who_may_only_look_follows_too(cronhop, command, impatient, world, gate):
     """A visit that may not be asked for is done without."""
-    handle = cronhop.transport._call
+    handle = cronhop.transport.call
 
     def refusing(method, path, *args, **kwargs):
         if path.endswith("/poll"):
@@ -370,7 +375,7 @@ def test_who_may_only_look_follows_too(cronhop, command, impatient, world, gate)
         gate.touch()
 
     command(f"echo begun; until [ -e {gate} ]; do sleep 0.05; done")
-    cronhop.transport._call, cronhop._pause = refusing, pause
+    cronhop.transport.call, cronhop._pause = refusing, pause
 
     done = cronhop("run", "job", "--follow")
 
@@ -394,7 +399,7 @@ def test_every_attempt_has_its_output(cronhop, command, tmp_path, world):
     count = tmp_path / "count"
     task = command(f"echo x >> {count}; wc -l < {count}; [ $(wc -l < {count}) = 2 ]")
     body = {"retry": {"max_attempts": 3, "interval_s": 1}}
-    cronhop.transport._call("PATCH", f"/v1/tasks/{task.task_id}", body)
+    cronhop.transport.call("PATCH", f"/v1/tasks/{task.task_id}", body)
     run_id = cronhop("run", "job").out.strip()
     world.settle(run_id)
 
@@ -548,6 +553,18 @@ tasks:
     kind: service_control
     spec: {unit: nginx, action: restart, run_as: null, probe: {tcp_port: 443}}
     targets: {servers: [web-1]}
+  - name: with parameters
+    spec:
+      command: ./deploy "$1" --to "$WHERE"
+      arguments: [{parameter: VERSION}, --quiet]
+    targets: {parameter: WHERE}
+    parameters:
+      - {name: VERSION, type: string, pattern: 'v\\d+', max_length: 10, description: what}
+      - {name: WHERE, type: server, default: web-1}
+      - {name: TOKEN, type: secret, default: db-pass}
+      - {name: COLOUR, type: enum, values: [red, "on"], default: on}
+      - {name: COUNT, type: integer, minimum: 0, maximum: 9, default: 0}
+      - {name: FORCE, type: boolean, default: false}
 """
 
 
@@ -565,8 +582,8 @@ def test_apply_is_idempotent(cronhop, everything):
     again = cronhop("apply", everything)
 
     assert first.code == 0, first.err
-    assert "5 to create, 0 to change, 0 as they are." in first.out
-    assert (again.code, again.out) == (0, "0 to create, 0 to change, 5 as they are.\n")
+    assert "6 to create, 0 to change, 0 as they are." in first.out
+    assert (again.code, again.out) == (0, "0 to create, 0 to change, 6 as they are.\n")
 
 
 def test_export_and_apply(cronhop, everything, tmp_path):
@@ -579,7 +596,7 @@ def test_export_and_apply(cronhop, everything, tmp_path):
     planned = cronhop("plan", str(exported), "--detailed-exitcode")
     assert (planned.code, planned.out) == (
         0,
-        "0 to create, 0 to change, 5 as they are.\n",
+        "0 to create, 0 to change, 6 as they are.\n",
     )
     assert "next_run" not in exported.read_text()
     assert shown(cronhop, "export") == exported.read_text()
@@ -626,9 +643,54 @@ def test_a_plan_is_like_a_diff(cronhop, everything, tmp_path):
         "    spec.command: true",
         "    targets.selector.name: *",
         "    schedule.at: 2999-01-01T00:00:00Z",
-        "1 to create, 1 to change, 3 as they are. 1 other task is not in it, and left alone.",
+        "1 to create, 1 to change, 4 as they are. 1 other task is not in it, and left alone.",
     ]
     assert cronhop.json("plan", changed)["left_alone"] == 1
+
+
+def test_a_plan_tells_parameters_by_name(cronhop, everything, tmp_path):
+    """What changes of a parameter is shown alone; so is what comes, and their order."""
+    shown(cronhop, "apply", everything, "--yes")
+    red = '      - {name: COLOUR, type: enum, values: [red, "on"], default: on}\n'
+    text = EVERYTHING.replace("default: 0}", "default: 3}")
+    changed = tasks_file(
+        tmp_path, text.replace(red, "      - {name: NEW, type: boolean}\n")
+    )
+
+    done = cronhop("plan", changed)
+    created = cronhop(
+        "plan", tasks_file(tmp_path, text.replace("name: with", "name: "))
+    )
+    lines = EVERYTHING.splitlines(keepends=True)
+    turned = cronhop(
+        "plan", tasks_file(tmp_path, "".join([*lines[:-2], lines[-1], lines[-2]]))
+    )
+
+    assert done.out.splitlines()[:-1] == [
+        "~ with parameters",
+        '    parameters.COLOUR: {"type": "enum", "default": "on", "values": ["red", "on"]} -> none',
+        "    parameters.COUNT.default: 0 -> 3",
+        '    parameters.NEW: none -> {"type": "boolean"}',
+    ]
+    assert "    parameters.COUNT.default: 3" in created.out.splitlines()
+    assert "    parameters.WHERE.default: web-1" in created.out.splitlines()
+    assert turned.out.splitlines()[1] == (
+        "    parameters: VERSION, WHERE, TOKEN, COLOUR, COUNT, FORCE"
+        " -> VERSION, WHERE, TOKEN, COLOUR, FORCE, COUNT"
+    )
+
+
+def test_servers_in_defaults_have_names(cronhop, everything, web):
+    """A default that is a server is an id in the API only; an edit may name another."""
+    shown(cronhop, "apply", everything, "--yes")
+
+    (task,) = json.loads(shown(cronhop, "export", "with parameters", "--json"))["tasks"]
+    there = cronhop.json("tasks", "show", "with parameters")["parameters"]
+
+    assert [one["default"] for one in task["parameters"] if one["name"] == "WHERE"] == [
+        "web-1"
+    ]
+    assert {one["name"]: one["default"] for one in there}["WHERE"] == web.server_id
 
 
 def test_what_is_absent_is_left_alone(cronhop, task, tmp_path):
@@ -712,13 +774,30 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
             "version: 1\ntasks:\n- name: x\n  spec: {command: x}\n  targets:\n    servers: [web-2]",
             "tasks.yaml:3: targets.servers: there is no server 'web-2'; did you mean 'web-1'?",
         ),
+        (
+            (
+                'version: 1\ntasks:\n- name: x\n  spec: {command: "true"}\n'
+                "  targets: {parameter: WHERE}\n  parameters:\n"
+                "  - {name: WHERE, type: server, default: web-2}"
+            ),
+            "tasks.yaml:3: parameters.WHERE.default: there is no server 'web-2'; did you",
+        ),
         ("version: 1\nversion: 1", "tasks.yaml:2: version is there twice"),
         ("version: 1\ntasks: [", "tasks.yaml:2: no YAML"),
         ("&a [*a]", "nested more than"),
         ("", "tasks.yaml:1: the file: None is not of type 'object'"),
     ],
     ids=[
-        *("no-version", "version", "field", "type", "kind", "server", "twice"),
+        *(
+            "no-version",
+            "version",
+            "field",
+            "type",
+            "kind",
+            "server",
+            "default",
+            "twice",
+        ),
         *("no-yaml", "itself", "empty"),
     ],
 )
@@ -733,7 +812,7 @@ def test_files_that_cannot_be(cronhop, web, tmp_path, text, said):
 
 def test_a_newer_api_is_not_undone(cronhop, task, tmp_path, api):
     """A field that this program does not know is named, not taken away."""
-    handle = cronhop.transport._call
+    handle = cronhop.transport.call
 
     def newer(method, path, *args, **kwargs):
         answer = handle(method, path, *args, **kwargs)
@@ -742,7 +821,7 @@ def test_a_newer_api_is_not_undone(cronhop, task, tmp_path, api):
                 one["priority"] = 5
         return answer
 
-    cronhop.transport._call = newer
+    cronhop.transport.call = newer
     path = tasks_file(
         tmp_path,
         "version: 1\ntasks: [{name: nightly dump, spec: {command: x}, targets: {servers: [web-1]}}]",

@@ -38,10 +38,10 @@ def sent(world):
 
 
 def test_slot_is_sent_once_and_the_cursor_moves_on(world, server):
-    """A tick puts the row, sends the start for the slot's instant, and advances."""
+    """A tick puts the row, sends the start for the slot, and advances."""
     task = world.add_task(server, cron="*/5 * * * *")
     slot = task.next_run
-    world.clock.now = slot - timedelta(seconds=30)
+    world.clock.now = slot - timedelta(seconds=30.5)
 
     report = world.tick()
 
@@ -80,7 +80,7 @@ def test_every_slot_of_the_look_ahead_is_sent(world, server):
     task = world.add_task(server, cron="* * * * *")
     world.messages()
     cursor = tasks.get(task.task_id).next_run
-    world.clock.now = cursor - timedelta(seconds=20)
+    world.clock.now = cursor - timedelta(seconds=20.5)
 
     world.tick()
 
@@ -97,13 +97,13 @@ def test_new_task_inside_the_look_ahead_is_sent_at_once(world, server):
     assert sent(world)[0] == (first, 10)
 
 
-def test_delay_is_rounded_up(world, server):
-    """No message comes before its slot."""
+def test_a_start_comes_in_the_second_before_its_slot(world, server):
+    """Delays are whole seconds: it waits at the gate rather than to be late."""
     world.clock.now = NOW + timedelta(seconds=50, milliseconds=400)
 
     world.add_task(server, cron="* * * * *")
 
-    assert sent(world)[0][1] == 10
+    assert sent(world)[0][1] == 9
 
 
 def test_outage_becomes_one_row_and_the_newest_slot_runs(world, server):
@@ -243,8 +243,8 @@ def test_due_lists_and_starts_nothing(world, server):
     assert world.all_runs() == []
 
 
-def test_every_second_of_the_look_ahead_is_sent_at_its_second(world, server):
-    """Slots of less than a minute each have a row and a delay; no tick doubles one."""
+def test_every_second_of_the_look_ahead_is_sent_for_its_second(world, server):
+    """Each slot has a row, and a message in the second before; no tick doubles one."""
     world.clock.now = NOW + timedelta(milliseconds=300)
     task = world.add_task(
         server, schedule=CronSchedule(cron="*/10 * * * * *", seconds=True)
@@ -254,7 +254,7 @@ def test_every_second_of_the_look_ahead_is_sent_at_its_second(world, server):
 
     report = world.tick()
 
-    assert [delay for _, delay in early] == [10, 20, 30, 40, 50, 60, 70, 80, 90]
+    assert [delay for _, delay in early] == [9, 19, 29, 39, 49, 59, 69, 79, 89]
     assert report.started == [run_id for run_id, _ in sent(world)]
     ids = [run_id for run_id, _ in early] + report.started
     seconds = range(10, 150, 10)

@@ -275,6 +275,34 @@ def test_a_deleted_task_comes_back(world, api):
     assert [run.slot.minute for run in world.all_runs()] == [5]
 
 
+@pytest.mark.parametrize("is_before", [True, False])
+def test_a_task_restored_at_once_keeps_its_versions(world, monkeypatch, is_before):
+    """A deletion that comes late to the versions, before or after a restoration has
+    begun, takes none from the task that is back."""
+    task = world.add_task(world.add_server())
+    keep = tasks._keep_versions
+
+    def interleaved(task_id, *, until):
+        monkeypatch.setattr(tasks, "_keep_versions", keep)
+        if is_before:
+            world.tasks.restore(task_id, by="me", now=world.clock())
+            keep(task_id, until=until)
+        else:
+            keep(task_id, until=until)
+            keep(task_id, until=int(world.clock().timestamp()))
+
+    if not is_before:
+        world.tasks.delete(task.task_id, version=None, now=world.clock())
+    monkeypatch.setattr(tasks, "_keep_versions", interleaved)
+    if is_before:
+        world.tasks.delete(task.task_id, version=None, now=world.clock())
+    else:
+        world.tasks.restore(task.task_id, by="me", now=world.clock())
+
+    assert tasks.get(task.task_id)
+    assert not any("ttl" in row for row in world.rows("task_versions"))
+
+
 def test_what_cannot_come_back_is_refused(world):
     """Its name is taken, what it names is gone, or it is there."""
     server, other = world.add_server(), world.add_server()

@@ -56,6 +56,20 @@ def test_no_other_answer_than_2xx_will_do(hook, status, headers, after_s):
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"Content-Encoding": "gzip"}, {"Transfer-Encoding": "chunked"}],
+    ids=["no gzip", "no chunks"],
+)
+def test_a_2xx_will_do_whatever_follows(hook, headers):
+    """Who has taken it is not told once more for a body that nobody reads."""
+    with receiver() as server:
+        server.answer = (200, headers, b"ok")
+        hook.post(f"http://127.0.0.1:{server.port}/", b"{}", HEADERS)
+
+    assert len(server.got) == 1
+
+
 def test_the_certificate_has_to_be_the_hosts(tmp_path):
     """Of the name in the URL, whatever address it leads to."""
     file = certificate(tmp_path / "cert.pem", "localhost")

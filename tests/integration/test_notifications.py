@@ -19,6 +19,7 @@ from cronhop.domain.run import State
 from cronhop.services.channels import ChannelForm, RuleForm
 from cronhop.services.deliver import signature
 from cronhop.store import notifications, runs
+from cronhop.store.runs import RunRow
 from notifier import handler as notifier_handler
 from tests.hook import receiver
 from tests.world import ACCOUNT, REGION
@@ -117,6 +118,22 @@ def test_a_recovery_follows_a_failure(world, server, tmp_path):
     assert told(world) == []
 
 
+def test_a_run_before_that_cannot_be_read_holds_up_nothing(world, server):
+    """Whether it is a recovery nobody knows; the others are told."""
+    add_channel(world, "ops", port=1)
+    add_rule(world, "recovery", "success")
+    task = world.add_task(server)
+    before = run_once(world, task)
+    assert told(world) == [("success", "ops")]
+    RunRow(run_id=before.run_id).update(
+        actions=[RunRow.state.set("of a later version")]
+    )
+
+    run_once(world, task)
+
+    assert told(world) == [("success", "ops")]
+
+
 def test_what_is_late_and_missed_is_told(world, server):
     """Late as the rule says, when it begins; missed with its range."""
     add_channel(world, "ops", port=1)
@@ -133,6 +150,55 @@ def test_what_is_late_and_missed_is_told(world, server):
     world.deliver()
     assert sorted(told(world)) == [("late", "ops"), ("missed", "ops")]
     assert task.task_id in {run.task_id for run in world.all_runs()}
+
+
+def test_what_takes_longer_than_usual_is_told(world, server, gate, impatient):
+    """Once, while it runs; of a task that has run often enough to say."""
+    add_channel(world, "ops", port=1)
+    add_rule(world, "long")
+    command = f"until [ -e {gate} ]; do sleep 0.02; done"
+    task = world.add_task(server, command=command, timeout_s=3600)
+    gate.touch()
+    for _ in range(10):
+        run_once(world, task)
+    assert told(world) == []
+    gate.unlink()
+    run = world.tasks.run(task.task_id, by="me", now=world.clock())
+    world.deliver()
+    began = world.only_execution(run).started_at
+
+    def visit(**later):
+        world.clock.now = began + timedelta(**later)
+        world.tick()
+        world.deliver()
+        return {notice.notice_id for notice in world.notices()}
+
+    assert visit(seconds=50) == set()
+    notice_id = f"{run.run_id}#long#ops"
+    assert visit(minutes=3) == {notice_id}
+    assert visit(minutes=9) == {notice_id}  # delivered once
+    gate.touch()
+    world.settle(run.run_id)
+
+
+def test_what_is_usual_needs_some_runs(world, server, gate, impatient):
+    """Nothing is said of a task that has run but nine times."""
+    add_channel(world, "ops", port=1)
+    add_rule(world, "long")
+    command = f"until [ -e {gate} ]; do sleep 0.02; done"
+    task = world.add_task(server, command=command, timeout_s=3600)
+    gate.touch()
+    for _ in range(9):
+        run_once(world, task)
+    gate.unlink()
+    run = world.tasks.run(task.task_id, by="me", now=world.clock())
+    world.deliver()
+    world.clock.move(minutes=30)
+    world.tick()
+    world.deliver()
+    assert told(world) == []
+    gate.touch()
+    world.settle(run.run_id)
 
 
 def test_a_rule_of_an_environment(world, sshd):

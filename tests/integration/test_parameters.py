@@ -246,6 +246,25 @@ def test_a_retry_has_the_values_of_what_it_retries(world, server):
     assert values.of_run(ended) == {"VERSION": "v2"}
 
 
+def test_a_text_never_becomes_a_credential(world, server):
+    """Who gives a value and then makes its parameter a secret would have the
+    password of a credential that they may not name."""
+    world.credentials.create(
+        "ops", Secret(password="hush"), by="ada", now=world.clock()
+    )
+    task = add_task(
+        world, server, parameters=[parameter("TOKEN")], command='echo "$TOKEN" | rev'
+    )
+    run = run_with(world, task, TOKEN="ops")
+    secret = replace(task.definition, parameters=(parameter("TOKEN", "secret"),))
+    world.tasks.change(task.task_id, secret, version=None, by="ada", now=world.clock())
+
+    ended = world.settle(run.run_id)
+
+    assert ended.state is State.FAILED
+    assert ended.reason == "parameters.TOKEN: it was no secret when it was given"
+
+
 def test_a_retry_whose_credential_is_gone_is_refused(world, server):
     """Nothing could be started, and it says which value it is."""
     credential(world, "token", "x" * 12)
@@ -563,6 +582,10 @@ def test_a_run_is_refused_by_the_value_at_fault(api, world, crowd, given_now, fi
         ),
         (
             {"parameters": [{"name": "S", "type": "secret", "default": "nothing"}]},
+            "parameters.0.default",
+        ),
+        (
+            {"parameters": [{"name": "S", "type": "secret", "default": ""}]},
             "parameters.0.default",
         ),
         ({"parameters": [STRING] * 21}, "parameters"),

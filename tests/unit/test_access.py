@@ -86,9 +86,13 @@ def test_each_role_may_what_the_one_before_may():
 
 
 def test_a_viewer_changes_nothing_and_sees_no_secrets():
-    """What a viewer may is to read, but for credentials and the audit."""
+    """What a viewer may is to read, but for credentials, channels and the audit."""
     reading = {action for action in Action if action.value.endswith(".read")}
-    hidden = {Action.CREDENTIALS_READ, Action.AUDIT_READ}
+    hidden = {
+        Action.CREDENTIALS_READ,
+        Action.NOTIFICATIONS_READ,
+        Action.AUDIT_READ,
+    }
 
     assert GRANTS[Role.VIEWER] == reading - hidden
 

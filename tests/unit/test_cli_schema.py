@@ -20,6 +20,7 @@ DEFINITIONS: dict[str, type[BaseModel]] = {
     "targets": bodies.TargetsBody,
     "schedule": schedule_body.ScheduleBody,
     "retry": bodies.RetryBody,
+    "parameter": bodies.ParameterBody,
     "rollout": bodies.RolloutBody,
 }
 NAMES = {"server_ids": "servers"}  # in a file servers have names

@@ -148,6 +148,14 @@ def test_a_systems_crontab_has_users() -> None:
     assert "a user and a command" in str(only("* * * * * root", is_system=True).reason)
 
 
+def test_a_file_of_etc_that_is_read_as_a_users_is_told_of() -> None:
+    """Its users would be run as commands, and every run would fail."""
+    text = "17 *\t* * *\troot\tcd / && run-parts /etc"
+
+    assert "`system`" in only(text).notes[0]
+    assert only(text, is_system=True).notes == ()
+
+
 def test_the_comment_above_is_the_name() -> None:
     """Of the line right below it only, and never a header or a line turned off."""
     text = """# m h  dom mon dow   command

@@ -63,6 +63,10 @@ SCHEMA: dict[str, tuple[list[str], dict[str, tuple[list[str], list[str] | None]]
             "by_day": (["day S", "at_ulid S"], None),
         },
     ),
+    "stats": (
+        ["subject S", "part S"],
+        {"unsuccessful": (["unsuccessful S", "subject S"], ["first_end"])},
+    ),
 }
 
 # Statements that may name no resource, and why.
@@ -90,6 +94,7 @@ FUNCTIONS = template.resources("AWS::Serverless::Function")
 QUEUES = template.resources("AWS::SQS::Queue")
 QUEUE_POLICIES = template.resources("AWS::SQS::QueuePolicy")
 ROLES = template.resources("AWS::IAM::Role")
+ALARMS = template.resources("AWS::CloudWatch::Alarm")
 TABLE_PROPERTIES = {
     properties["TableName"]["Fn::Sub"].removeprefix("${AWS::StackName}-"): properties
     for properties in template.resources("AWS::DynamoDB::Table").values()
@@ -489,6 +494,40 @@ def test_users_are_made_by_an_admin() -> None:
     assert {group["GroupName"] for group in groups} == {"viewer", "operator", "admin"}
 
 
+def test_another_issuer_means_no_pool() -> None:
+    """Users are somewhere else then, and the authorizer asks there."""
+    own = {
+        name
+        for name, resource in RESOURCES.items()
+        if resource["Type"].startswith("AWS::Cognito::")
+    }
+    outputs = {name for name in TEMPLATE["Outputs"] if name.startswith("UserPool")}
+    config = RESOURCES["Authorizer"]["Properties"]["JwtConfiguration"]
+    (audience,), issuer = config["Audience"], config["Issuer"]
+
+    assert {RESOURCES[name].get("Condition") for name in own} == {"HasOwnPool"}
+    assert {TEMPLATE["Outputs"][name]["Condition"] for name in outputs} == {
+        "HasOwnPool"
+    }
+    assert audience["Fn::If"] == [
+        "HasOwnPool",
+        {"Ref": "UserPoolClient"},
+        {"Ref": "OidcAudience"},
+    ]
+    assert issuer["Fn::If"][0] == "HasOwnPool"
+    assert issuer["Fn::If"][2] == {"Ref": "OidcIssuer"}
+    assert TEMPLATE["Parameters"]["OidcIssuer"]["Default"] == ""
+
+
+def test_the_api_knows_whose_tokens_it_takes() -> None:
+    """The issuer, the claim of the groups and the audit's days are its settings."""
+    variables = FUNCTIONS["ApiFunction"]["Environment"]["Variables"]
+
+    assert variables["CRONHOP_OIDC_ISSUER"] == {"Ref": "OidcIssuer"}
+    assert variables["CRONHOP_GROUPS_CLAIM"] == {"Ref": "GroupsClaim"}
+    assert variables["CRONHOP_AUDIT_DAYS"] == {"Ref": "AuditRetentionDays"}
+
+
 def test_the_tick_comes_every_minute() -> None:
     """By a rule that may call the dispatcher, and keeps what it cannot deliver."""
     rule = RESOURCES["Tick"]["Properties"]
@@ -502,3 +541,86 @@ def test_the_tick_comes_every_minute() -> None:
     assert RESOURCES["TickPermission"]["Properties"]["SourceArn"] == {
         "Fn::GetAtt": ["Tick", "Arn"]
     }
+
+
+VISIBLE = "ApproximateNumberOfMessagesVisible"
+# alarm: whose metric it watches, and what is too much of it
+WATCHED = {
+    "NoTickAlarm": "dispatcher Ticks Sum < 1 in 180 s",
+    "LateSlotsAlarm": "dispatcher LateSlots Sum > 0 in 300 s",
+    "InvalidTasksAlarm": "dispatcher InvalidTasks Sum > 0 in 300 s",
+    "DeadLettersAlarm": "dispatcher DeadLetters Sum > 0 in 300 s",
+    "FailedMessagesAlarm": "executor FailedMessages Sum > 4 in 300 s",
+    "UnreadableRowsAlarm": "events UnreadableRows Sum > 0 in 300 s",
+    "DeadLetterQueueAlarm": f"DeadLetterQueue {VISIBLE} Maximum > 0 in 300 s",
+    "TickDeadLetterQueueAlarm": f"TickDeadLetterQueue {VISIBLE} Maximum > 0 in 300 s",
+    "EventsDeadLetterQueueAlarm": f"EventsDeadLetterQueue {VISIBLE} Maximum > 0 in 300 s",
+    "NoticeDeadLetterQueueAlarm": f"NoticeDeadLetterQueue {VISIBLE} Maximum > 0 in 300 s",
+    "ApiErrorsAlarm": "HttpApi 5xx Average > 0.05 in 300 s",
+    "DispatcherErrorsAlarm": "DispatcherFunction Errors Average > 0.05 in 300 s",
+    "ExecutorErrorsAlarm": "ExecutorFunction Errors Average > 0.05 in 300 s",
+    "LateEventsAlarm": "EventsFunction IteratorAge Maximum > 600000 in 300 s",
+}
+COMPARISONS = {"LessThanThreshold": "<", "GreaterThanThreshold": ">"}
+OWN_NAMESPACE = {"Fn::Sub": "cronhop/${AWS::StackName}"}
+
+
+def _of(dimension: dict[str, Any]) -> str:
+    """Return the resource or the service that a dimension names."""
+    value = dimension["Value"]
+    if isinstance(value, dict):
+        (value,) = value.values()
+    return str(value[0] if isinstance(value, list) else value)
+
+
+def _watched(alarm: dict[str, Any]) -> str:
+    (dimension,) = alarm["Dimensions"]
+    limit = f"{COMPARISONS[alarm['ComparisonOperator']]} {alarm['Threshold']}"
+    seconds = alarm["Period"] * alarm["EvaluationPeriods"]
+    metric = f"{_of(dimension)} {alarm['MetricName']} {alarm['Statistic']}"
+    return f"{metric} {limit} in {seconds} s"
+
+
+def test_what_is_watched() -> None:
+    """A tick each minute, queues of what failed, what is late, and errors."""
+    assert {name: _watched(alarm) for name, alarm in ALARMS.items()} == WATCHED
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_an_alarm_says_what_to_do(name: str) -> None:
+    """To the address of all alarms, in two sentences at least that name a place."""
+    alarm = ALARMS[name]
+    text = alarm["AlarmDescription"]["Fn::Sub"]
+
+    assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "AlarmTopic"}]
+    assert alarm["AlarmName"]["Fn::Sub"].startswith("${AWS::StackName}-")
+    assert text.count(". ") >= 1
+    assert text.endswith(".")
+    assert "/aws/lambda/${AWS::StackName}-" in text or "queue" in text
+    assert 150 <= len(text) <= 700  # a mail; CloudWatch takes 1024
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_only_a_missing_tick_is_alarming(name: str) -> None:
+    """All other metrics are missing while there is nothing to count."""
+    missing = "breaching" if name == "NoTickAlarm" else "notBreaching"
+
+    assert ALARMS[name]["TreatMissingData"] == missing
+
+
+def test_our_own_metrics_are_those_that_are_told() -> None:
+    """The functions tell them in the namespace that the alarms look into."""
+    told = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    services = {
+        function["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
+        for function in FUNCTIONS.values()
+    }
+
+    assert told["POWERTOOLS_METRICS_NAMESPACE"] == OWN_NAMESPACE
+    for alarm in ALARMS.values():
+        (dimension,) = alarm["Dimensions"]
+        if alarm["Namespace"] == OWN_NAMESPACE:
+            assert dimension["Name"] == "service"
+            assert dimension["Value"] in services
+        else:
+            assert alarm["Namespace"] in {"AWS/ApiGateway", "AWS/Lambda", "AWS/SQS"}

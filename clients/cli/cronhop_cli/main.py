@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from . import __version__, code, login, runs, schedule
+from . import __version__, audit, code, login, runs, schedule
 from .command import AsJson, NamedProfile, remember
 from .credentials import credentials
 from .crontab import imports
+from .notifications import channels, rules
 from .servers import servers
 from .tasks import tasks
+from .templates import templates
 
 app = typer.Typer(
     name="cronhop",
@@ -53,10 +55,14 @@ login.add_to(app)
 app.add_typer(credentials)
 app.add_typer(servers)
 app.add_typer(tasks)
+app.add_typer(templates)
 runs.add_to(app)
 schedule.add_to(app)
 code.add_to(app)
 app.add_typer(imports)
+app.add_typer(channels)
+app.add_typer(rules)
+audit.add_to(app)
 
 
 def main() -> None:

@@ -29,6 +29,11 @@ def server(api: Api, wanted: str) -> dict[str, Any]:
     return _found(api, "servers", "server", wanted)
 
 
+def template(api: Api, wanted: str) -> dict[str, Any]:
+    """Return the template of this id or name. Raises Failure likewise."""
+    return _found(api, "templates", "template", wanted)
+
+
 def server_names(api: Api) -> dict[str, str]:
     """Return the names of all servers by id."""
     return {one["server_id"]: one["name"] for one in api.items("/v1/servers")}

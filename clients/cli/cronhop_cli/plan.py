@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,19 @@ from .api import Api
 from .errors import Failure
 from .names import near, server_names
 from .task_file import Written
-from .task_form import Task, from_api, lean, to_api, unknown_fields, whole
+from .task_form import (
+    Task,
+    from_api,
+    lean,
+    servers_of,
+    to_api,
+    unknown_fields,
+    whole,
+    with_servers,
+)
 from .terminal import console, visible
 
+PARAMETERS = "parameters"  # a list whose items are told by their names
 CREATE, CHANGE, NONE = "create", "change", "none"
 _STYLE = {CREATE: ("+", "green"), CHANGE: ("~", "yellow")}
 
@@ -37,7 +48,7 @@ class Change:
     |-------------|-----------------------------------------------------------|
     | action      | CREATE, CHANGE or NONE                                    |
     | body        | what is sent to the API                                   |
-    | task_id     | None if there is none yet                                 |
+    | task_id     | None if there is none yet, and of what is no task         |
     | version     | that was seen: another one is not written over            |
     | differences | field by field; of a new task all that is not the default |
     """
@@ -103,7 +114,7 @@ def make(api: Api, wanted: Sequence[Written]) -> Plan:
 
 
 def of_one(api: Api, form: Task, there: Task) -> Change:
-    """Return what makes a task of the API, whatever its name, into another."""
+    """Return what makes a task or template, whatever its name, into another."""
     names = server_names(api)
     ids = {name: server_id for server_id, name in names.items()}
     problems = _unknown_servers(Written(form=form, place=form["name"]), ids)
@@ -112,11 +123,24 @@ def of_one(api: Api, form: Task, there: Task) -> Change:
     return _change(form, there, names, ids)
 
 
+def of_fields(name: str, before: Task, after: Task, version: int) -> Change:
+    """Return what makes something that is no task into another."""
+    found = tuple(_differences(before, after, ""))
+    return Change(
+        action=CHANGE if found else NONE,
+        name=name,
+        body=after,
+        task_id=None,
+        version=version,
+        differences=found,
+    )
+
+
 def _unknown_servers(one: Written, ids: dict[str, str]) -> list[str]:
     return [
-        f"{one.place}: targets.servers: there is no server {name!r}"
+        f"{one.place}: {field}: there is no server {name!r}"
         + (f"; {hint}" if (hint := near(name, ids)) else "")
-        for name in one.form["targets"].get("servers") or []
+        for field, name in servers_of(one.form)
         if name not in ids and name not in ids.values()
     ]
 
@@ -124,10 +148,7 @@ def _unknown_servers(one: Written, ids: dict[str, str]) -> list[str]:
 def _change(
     form: Task, there: Task | None, names: dict[str, str], ids: dict[str, str]
 ) -> Change:
-    targets = dict(form["targets"])
-    if targets.get("servers"):
-        targets["servers"] = [names.get(one, one) for one in targets["servers"]]
-    after = lean({**form, "targets": targets})
+    after = lean(with_servers(form, names))
     before = from_api(there, names) if there else None
     found: tuple[Difference, ...]
     if before is None:
@@ -139,7 +160,7 @@ def _change(
         action=action,
         name=form["name"],
         body=to_api(form, ids),
-        task_id=there["task_id"] if there else None,
+        task_id=there.get("task_id") if there else None,
         version=there["version"] if there else None,
         differences=found,
     )
@@ -147,7 +168,9 @@ def _change(
 
 def _leaves(value: Task, path: str = "") -> Iterator[Difference]:
     for name, one in value.items():
-        if isinstance(one, dict):
+        if path + name == PARAMETERS and _is_named(one):
+            yield from _leaves(_by_name(one), f"{path}{name}.")
+        elif isinstance(one, dict):
             yield from _leaves(one, f"{path}{name}.")
         elif path or name != "name":
             yield Difference(field=path + name, before=None, after=one)
@@ -158,8 +181,27 @@ def _differences(before: Any, after: Any, path: str) -> Iterator[Difference]:
         for name in [*before, *(name for name in after if name not in before)]:
             inner = f"{path}.{name}" if path else name
             yield from _differences(before.get(name), after.get(name), inner)
-    elif before != after:
+    elif before == after:
+        return
+    elif path == PARAMETERS and _is_named(before) and _is_named(after):
+        one, other = _by_name(before), _by_name(after)
+        yield from _differences(one, other, path)
+        if one == other:
+            yield Difference(field=path, before=list(one), after=list(other))
+    else:
         yield Difference(field=path, before=before, after=after)
+
+
+def _is_named(parameters: Sequence[Task]) -> bool:
+    """Return whether a name is enough to tell each of them."""
+    return len(_by_name(parameters)) == len(parameters)
+
+
+def _by_name(parameters: Sequence[Task]) -> dict[str, Task]:
+    return {
+        one["name"]: {name: value for name, value in one.items() if name != "name"}
+        for one in parameters
+    }
 
 
 def show(plan: Plan) -> None:
@@ -218,8 +260,10 @@ def _difference_lines(one: Difference, *, new: bool) -> Iterator[Text]:
 def _plain(value: Any) -> str:
     if isinstance(value, str):
         return visible(value)
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return visible(", ".join(value)) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value)) or "none"
+    if isinstance(value, dict):
+        return visible(json.dumps(value, ensure_ascii=False))
     if value is None:
         return "none"
     return visible(str(value).lower() if isinstance(value, bool) else str(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
@@ -9,8 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from . import names, session
-from .command import INTERRUPTED, noun, pairs, verb
+from .command import INTERRUPTED, noun, verb
+from .find import CreatedBy, From, Limit, Newest, States, To, order, states
 from .follow import FOLLOWED, STREAMS, TERMINAL, Follower, exit_code
+from .parameters import Params, check_complete, typed
 from .session import Session
 from .terminal import note, say, show_json, show_table
 
@@ -59,7 +62,8 @@ def add_to(app: typer.Typer) -> None:
         examples=[
             'cronhop run "nightly dump"',
             'cronhop run "nightly dump" --follow',
-            "cronhop run deploy --server web-1 --server web-2 --param version=1.4",
+            "cronhop run deploy --server web-1 --server web-2",
+            "cronhop run deploy --param VERSION=v1.4 --param WHERE=web-1",
         ],
     )(run)
     verb(
@@ -70,6 +74,7 @@ def add_to(app: typer.Typer) -> None:
             "cronhop logs 01KA5Z6J6Q7E0N2T3V4W5X6Y7Z --stream stdout --raw > dump.gz",
         ],
     )(logs)
+    verb(app, "cancel", examples=["cronhop cancel 01KA5Z6J6Q7E0N2T3V4W5X6Y7Z"])(cancel)
     app.add_typer(runs)
 
 
@@ -81,10 +86,7 @@ def run(
         list[str] | None,
         typer.Option(metavar="NAME", help="Run it there instead; may be repeated."),
     ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="A parameter; may be repeated."),
-    ] = None,
+    param: Params = None,
     raw: Raw = False,
 ) -> None:
     """Run a task now, whether it is enabled or not.
@@ -107,10 +109,12 @@ def run(
     body: dict[str, Any] = {}
     if server:
         body["targets"] = {"server_ids": names.server_ids(here.api, server)}
-    if param:
-        body["parameters"] = pairs(param, "--param")
-    task_id = names.task(here.api, task)["task_id"]
-    started = here.api.post(f"/v1/tasks/{task_id}/run", body)
+    found = names.task(here.api, task)
+    values = typed(here.api, found["parameters"], param or [])
+    check_complete(found["parameters"], values)
+    if values:
+        body["parameters"] = values
+    started = here.api.post(f"/v1/tasks/{found['task_id']}/run", body)
     _show_started(here, started, follow=follow, raw=raw)
 
 
@@ -246,26 +250,51 @@ def _code(here: Session, ended: Mapping[str, Any]) -> int:
 @verb(
     runs,
     "list",
-    examples=['cronhop runs list --task "nightly dump"', "cronhop runs list --limit 5"],
+    examples=[
+        'cronhop runs list --task "nightly dump" --limit 5',
+        "cronhop runs list --state failed --state lost --from 2026-06-01T00:00:00Z",
+    ],
 )
 def listing(
     context: typer.Context,
     task: Annotated[
         str | None, typer.Option(metavar="TASK", help="Of one task: its name or id.")
     ] = None,
-    limit: Annotated[
-        int, typer.Option(min=1, metavar="N", help="How many, newest first.")
-    ] = 20,
+    server: Annotated[
+        str | None, typer.Option(metavar="NAME", help="That ran on this server.")
+    ] = None,
+    state: States = None,
+    trigger: Annotated[
+        str | None,
+        typer.Option(metavar="WHAT", help="schedule, manual, backfill or retry."),
+    ] = None,
+    created_by: CreatedBy = None,
+    start: From = None,
+    end: To = None,
+    newest: Newest = None,
+    limit: Limit = 20,
 ) -> None:
-    """List runs, newest first."""
+    """List runs of which all that is given holds, newest first.
+
+    Times are those of slots, or of when a run was made by hand.
+    """
     here = session.of(context)
-    task_id = names.task(here.api, task)["task_id"] if task else None
-    items = list(here.api.items("/v1/runs", limit=limit, task_id=task_id))
+    wanted = {
+        "task_id": names.task(here.api, task)["task_id"] if task else None,
+        "server_id": names.server(here.api, server)["server_id"] if server else None,
+        "state": states(state),
+        "trigger": trigger,
+        "created_by": created_by,
+        "from": start,
+        "to": end,
+    }
+    items = list(here.api.items("/v1/runs", limit, **wanted, order=order(newest)))
     if here.as_json:
         show_json({"items": items})
         return
     if not items:
-        note("There are none yet.")
+        asked = any(value is not None for value in wanted.values())
+        note("There are none like that." if asked else "There are none yet.")
         return
     tasks = {one["task_id"]: one["name"] for one in here.api.items("/v1/tasks")}
     rows = [
@@ -307,6 +336,10 @@ def show(context: typer.Context, run_id: RunId) -> None:
     for name, value in lines.items():
         if value is not None:
             say(f"{name + ':':<10}{value}")
+    for name, value in found["parameters"].items():
+        # As --param takes it: true is no True.
+        text = value if isinstance(value, str) else json.dumps(value)
+        say(f"param:    {name}={text}")
     if not found["executions"]:
         return
     say("")

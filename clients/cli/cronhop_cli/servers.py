@@ -13,6 +13,7 @@ import typer
 from . import names, session
 from .command import Yes, confirm, noun, pairs, verb
 from .errors import Failure
+from .find import From, Limit, Newest, States, To, order, states
 from .session import Session
 from .terminal import note, say, show_json, show_table, show_yaml
 
@@ -151,6 +152,46 @@ def delete(context: typer.Context, server: ServerName, yes: Yes = False) -> None
     confirm(f"Remove the server {found['name']!r}?", yes=yes)
     here.api.delete(f"/v1/servers/{found['server_id']}")
     _say(here, found, "Removed")
+
+
+@verb(
+    servers,
+    "executions",
+    examples=["cronhop servers executions web-1 --state running --state failed"],
+)
+def executions(
+    context: typer.Context,
+    server: ServerName,
+    state: States = None,
+    start: From = None,
+    end: To = None,
+    newest: Newest = None,
+    limit: Limit = 20,
+) -> None:
+    """List what ran on a server, newest first. Times and states are of the runs."""
+    here = session.of(context)
+    server_id = names.server(here.api, server)["server_id"]
+    wanted = {"state": states(state), "from": start, "to": end, "order": order(newest)}
+    path = f"/v1/servers/{server_id}/executions"
+    items = list(here.api.items(path, limit, **wanted))
+    if here.as_json:
+        show_json({"items": items})
+        return
+    if not items:
+        note("Nothing like that ran there.")
+        return
+    rows = [
+        (
+            one["run_id"],
+            one["state"],
+            one["exit_code"],
+            one["started_at"],
+            one["finished_at"],
+            one["reason"] or "",
+        )
+        for one in items
+    ]
+    show_table(["RUN", "STATE", "EXIT", "STARTED", "FINISHED", "REASON"], rows)
 
 
 @verb(servers, "check", examples=["cronhop servers check web-1"])

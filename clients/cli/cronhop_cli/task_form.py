@@ -16,10 +16,12 @@ from typing import Any
 SET_BY_CRONHOP = frozenset(
     {
         "task_id",
+        "template_id",
         "next_run",
         "last_run",
         "pause",
         "invalid",
+        "template",
         "version",
         "created_by",
         "created_at",
@@ -47,17 +49,48 @@ def from_api(task: Mapping[str, Any], server_names: Mapping[str, str]) -> Task:
     targets = dict(form["targets"])
     ids = targets.pop("server_ids", None)
     if ids:
-        targets = {"servers": [server_names.get(one, one) for one in ids], **targets}
-    return lean({**form, "targets": targets})
+        targets = {"servers": ids, **targets}
+    return lean(with_servers({**form, "targets": targets}, server_names))
 
 
 def to_api(form: Mapping[str, Any], server_ids: Mapping[str, str]) -> Task:
     """Return the body that the API takes. `server_ids` are the ids by name."""
-    targets = dict(form["targets"])
+    body = with_servers(form, server_ids)
+    targets = dict(body["targets"])
     named = targets.pop("servers", None)
     if named is not None:
-        targets["server_ids"] = [server_ids.get(name, name) for name in named]
-    return {**form, "targets": targets}
+        targets["server_ids"] = named
+    return {**body, "targets": targets}
+
+
+def servers_of(form: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Return (field, server) of each server that a form names, by name or id."""
+    for one in form["targets"].get("servers") or []:
+        yield "targets.servers", one
+    for parameter in form.get("parameters") or []:
+        if _is_server(parameter) and parameter.get("default"):
+            yield f"parameters.{parameter['name']}.default", parameter["default"]
+
+
+def with_servers(form: Mapping[str, Any], others: Mapping[str, str]) -> Task:
+    """Return a form with other words for its servers, where there are others."""
+    changed = dict(form)
+    targets = dict(form["targets"])
+    if targets.get("servers"):
+        targets["servers"] = [others.get(one, one) for one in targets["servers"]]
+    changed["targets"] = targets
+    if form.get("parameters"):
+        changed["parameters"] = [
+            {**one, "default": others.get(one["default"], one["default"])}
+            if _is_server(one) and one.get("default")
+            else one
+            for one in form["parameters"]
+        ]
+    return changed
+
+
+def _is_server(parameter: Mapping[str, Any]) -> bool:
+    return bool(parameter["type"] == "server")
 
 
 def lean(form: Mapping[str, Any]) -> Task:
@@ -71,7 +104,7 @@ def lean(form: Mapping[str, Any]) -> Task:
 
 
 def whole(form: Mapping[str, Any]) -> Task:
-    """Return a lean task with all defaults filled in."""
+    """Return a lean task with all defaults filled in, but for those in lists."""
     filled: Task = _whole(form, _object("task", form))
     return filled
 
@@ -112,6 +145,11 @@ def _fields(part: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
+def _item_fields(part: Mapping[str, Any], value: object) -> dict[str, Any] | None:
+    """Return the fields of the objects in a list, None if it is no list of them."""
+    return _fields(part.get("items", {})) if isinstance(value, list) else None
+
+
 def _lean(value: Mapping[str, Any], fields: Mapping[str, Any]) -> Task:
     kept = {}
     for name, part in fields.items():
@@ -120,6 +158,10 @@ def _lean(value: Mapping[str, Any], fields: Mapping[str, Any]) -> Task:
         one, inner = value[name], _fields(part)
         if inner is not None and isinstance(one, dict):
             one = _lean(one, inner)
+        elif (items := _item_fields(part, one)) is not None:
+            one = [
+                _lean(item, items) if isinstance(item, dict) else item for item in one
+            ]
         if "default" not in part or one != part["default"]:
             kept[name] = one
     return kept
@@ -149,6 +191,10 @@ def _unknown(
         inner = _fields(fields[name])
         if inner is not None and isinstance(one, dict):
             yield from _unknown(one, inner, f"{path}{name}.")
+        elif (items := _item_fields(fields[name], one)) is not None:
+            for number, item in enumerate(one):
+                if isinstance(item, dict):
+                    yield from _unknown(item, items, f"{path}{name}.{number}.")
 
 
 def _written_alike(task: Task) -> Task:

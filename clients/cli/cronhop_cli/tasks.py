@@ -3,47 +3,86 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
-from . import names, plan, session
+from . import names, session
 from .command import Yes, confirm, noun, pairs, verb
+from .editor import edit_task
 from .errors import Failure, Usage
+from .find import CreatedBy, Newest, order
 from .session import Session
 from .task_file import read_task
-from .task_form import Task, from_api, to_api, unknown_fields
-from .terminal import (
-    console,
-    note,
-    say,
-    show_failure,
-    show_json,
-    show_table,
-    show_yaml,
-    yaml_text,
-)
+from .task_form import Task, from_api, servers_of, to_api
+from .terminal import note, say, show_json, show_table, show_yaml
 
 tasks = noun("tasks", "What to do, where and when.")
 
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="Its name or id.")]
 
 
-@verb(tasks, "list")
-def listing(context: typer.Context) -> None:
-    """List all tasks, oldest first."""
+@verb(
+    tasks,
+    "list",
+    examples=[
+        "cronhop tasks list --status paused",
+        "cronhop tasks list --tag team=web --due-before 2026-06-01T09:00:00Z",
+    ],
+)
+def listing(
+    context: typer.Context,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STATUS", help="enabled, paused, disabled, invalid or deleted."
+        ),
+    ] = None,
+    created_by: CreatedBy = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="NAME", help="That name this server.")
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option(metavar="KEY[=VALUE]", help="That have this tag.")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="script, file_transfer or service_control."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Whose names begin so.")
+    ] = None,
+    due_before: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Whose next slot is not later; RFC 3339."),
+    ] = None,
+    newest: Newest = None,
+) -> None:
+    """List all tasks, or those of which all that is given holds; oldest first."""
     here = session.of(context)
-    items = list(here.api.items("/v1/tasks"))
+    wanted = {
+        "status": status,
+        "created_by": created_by,
+        "server_id": names.server(here.api, server)["server_id"] if server else None,
+        # In the API a colon stands there.
+        "tag": tag.replace("=", ":", 1) if tag else None,
+        "kind": kind,
+        "name": name,
+        "due_before": due_before,
+    }
+    items = list(here.api.items("/v1/tasks", None, **wanted, order=order(newest)))
     if here.as_json:
         show_json({"items": items})
         return
     if not items:
-        note("There are none yet: `cronhop tasks create --help`.")
+        asked = any(value is not None for value in wanted.values())
+        note(
+            "There are none like that."
+            if asked
+            else "There are none yet: `cronhop tasks create --help`."
+        )
         return
     rows = [
         (
@@ -71,6 +110,8 @@ def _when(schedule: Mapping[str, Any] | None) -> str | None:
 
 
 def _standing(task: Mapping[str, Any]) -> str:
+    if task["deleted_at"]:
+        return f"deleted {task['deleted_at']}"
     if task["invalid"]:
         return f"parked: {task['invalid']}"
     if not task["enabled"]:
@@ -168,12 +209,17 @@ def create(
             form["timeout_s"] = timeout
         form["spec"] |= {"environment": pairs(env or [], "--env")}
         form["spec"] |= {"secrets": pairs(secret or [], "--secret")}
-    wanted = form["targets"].get("servers") or []
-    ids = dict(zip(wanted, names.server_ids(here.api, wanted), strict=True))
-    made = here.api.post("/v1/tasks", to_api(form, ids))
+    made = here.api.post("/v1/tasks", body_of(here, form))
     _say(here, made, "Created")
     if not here.as_json:
         note(f"`cronhop run {shlex.quote(made['name'])} --follow` runs it now.")
+
+
+def body_of(here: Session, form: Task) -> Task:
+    """Return what the API takes of a form. Raises Failure if a server is not there."""
+    wanted = [one for _, one in servers_of(form)]
+    ids = dict(zip(wanted, names.server_ids(here.api, wanted), strict=True))
+    return to_api(form, ids)
 
 
 def _form(
@@ -189,19 +235,21 @@ def _form(
             "a task needs a name, a --command and a --server, or a --file",
             hint="`cronhop tasks create --help` has examples",
         )
-    if cron and every:
-        raise Usage("--cron or --every, not both")
-    schedule: dict[str, Any] | None = None
-    if cron:
-        schedule = {"cron": cron, "timezone": tz}
-    elif every:
-        schedule = {"every_s": every}
     return {
         "name": name,
         "spec": {"command": command},
         "targets": {"servers": server},
-        "schedule": schedule,
+        "schedule": schedule_of(cron, tz, every),
     }
+
+
+def schedule_of(cron: str | None, tz: str, every: int | None) -> dict[str, Any] | None:
+    """Return the schedule that options say, None if they say none. Raises Usage."""
+    if cron and every:
+        raise Usage("--cron or --every, not both")
+    if cron:
+        return {"cron": cron, "timezone": tz}
+    return {"every_s": every} if every else None
 
 
 @verb(tasks, "edit", examples=['EDITOR=nano cronhop tasks edit "nightly dump"'])
@@ -209,50 +257,7 @@ def edit(context: typer.Context, task: TaskName, yes: Yes = False) -> None:
     """Change a task in your editor ($VISUAL, $EDITOR), after showing what changes."""
     here = session.of(context)
     found = names.task(here.api, task)
-    if unknown := unknown_fields(found):
-        raise Failure(
-            f"the task has fields that this command line does not know:"
-            f" {', '.join(unknown)}",
-            hint="a newer cronhop-cli may know them",
-        )
-    before = yaml_text(from_api(found, names.server_names(here.api)))
-    form = _edited(here, before)
-    change = plan.of_one(here.api, form, found)
-    if change.action == plan.NONE:
-        note("Nothing is changed.")
-        changed = found
-    else:
-        for line in plan.lines(change):
-            console(error=True).print(line, soft_wrap=True)
-        confirm("Do that?", yes=yes)
-        path_of = f"/v1/tasks/{found['task_id']}"
-        changed = here.api.put(path_of, change.body, f'"{found["version"]}"')
-    if here.as_json:
-        show_json(changed)
-    elif change.action != plan.NONE:
-        say(f"Changed {changed['name']}.")
-
-
-def _edited(here: Session, text: str) -> Task:
-    """Return the task that somebody made of a text, in an editor until it is one."""
-    environ = here.environ
-    editor = shlex.split(environ.get("VISUAL") or environ.get("EDITOR") or "vi")
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "task.yaml"
-        path.write_text(text, "utf-8")
-        while True:
-            try:
-                # What the user has named to edit files.
-                subprocess.run([*editor, path], check=True)  # noqa: S603
-            except (OSError, subprocess.CalledProcessError) as exc:
-                raise Failure(f"the editor failed: {exc}", hint="set EDITOR") from exc
-            try:
-                return read_task(path)
-            except Failure as failure:
-                if not sys.stdin.isatty():
-                    raise
-                show_failure(failure)
-                confirm("Edit it again?", yes=False)
+    edit_task(here, found, f"/v1/tasks/{found['task_id']}", yes=yes)
 
 
 @verb(tasks, "delete", examples=['cronhop tasks delete "nightly dump"'])
@@ -263,6 +268,40 @@ def delete(context: typer.Context, task: TaskName, yes: Yes = False) -> None:
     confirm(f"Delete the task {found['name']!r}?", yes=yes)
     here.api.delete(f"/v1/tasks/{found['task_id']}")
     _say(here, found, "Deleted")
+
+
+@verb(
+    tasks,
+    "restore",
+    examples=[
+        "cronhop tasks list --status deleted",
+        'cronhop tasks restore "nightly dump"',
+    ],
+)
+def restore(context: typer.Context, task: TaskName) -> None:
+    """Bring a deleted task back. Its schedule goes on from now."""
+    here = session.of(context)
+    task_id = task if names.is_id(task) else _deleted(here, task)["task_id"]
+    _say(here, here.api.post(f"/v1/tasks/{task_id}/restore"), "Restored")
+
+
+def _deleted(here: Session, wanted: str) -> dict[str, Any]:
+    """Return the deleted task of this name. Raises Failure if several had it."""
+    there = list(here.api.items("/v1/tasks", status="deleted"))
+    found = [one for one in there if one["name"] == wanted]
+    if len(found) > 1:
+        raise Failure(
+            f"{len(found)} deleted tasks had the name {wanted!r}",
+            details=tuple(f"{one['task_id']}, {one['deleted_at']}" for one in found),
+            hint="name one by its id",
+        )
+    if not found:
+        near = names.near(wanted, (one["name"] for one in there))
+        raise Failure(
+            f"there is no deleted task {wanted!r}",
+            hint=near or "`cronhop tasks list --status deleted` shows them",
+        )
+    return found[0]
 
 
 @verb(tasks, "enable")

@@ -43,6 +43,7 @@ class Action(StrEnum):
     FREEZE_WRITE = "freeze.write"
     NOTIFICATIONS_READ = "notifications.read"
     NOTIFICATIONS_WRITE = "notifications.write"
+    STATS_READ = "stats.read"
     AUDIT_READ = "audit.read"
 
 
@@ -53,6 +54,7 @@ _VIEWER: Final = frozenset(
         Action.SERVERS_READ,
         Action.CALENDARS_READ,
         Action.FREEZE_READ,
+        Action.STATS_READ,
     }
 )
 _OPERATOR: Final = _VIEWER | {
@@ -78,6 +80,7 @@ STACK_WIDE: Final = frozenset(
         Action.FREEZE_WRITE,
         Action.NOTIFICATIONS_READ,
         Action.NOTIFICATIONS_WRITE,
+        Action.STATS_READ,
         Action.AUDIT_READ,
     }
 )

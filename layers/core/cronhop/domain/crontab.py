@@ -129,7 +129,7 @@ class _Reader:
                 "timezone": self.variables.get("CRON_TZ", self.timezone),
             },
         }
-        return task, tuple(self._notes(stdin))
+        return task, tuple(self._notes(command, stdin))
 
     def _command(self, command: str, stdin: str | None) -> str:
         if stdin is None:
@@ -171,7 +171,9 @@ class _Reader:
         self.names[unique] += 1
         return unique
 
-    def _notes(self, stdin: str | None) -> Iterator[str]:
+    def _notes(self, command: str, stdin: str | None) -> Iterator[str]:
+        if not self.is_system and command.split(maxsplit=1)[0] == "root":
+            yield "`root` looks like a user, as in files of /etc: these are `system`"
         if self.variables.get("MAILTO"):
             yield (
                 "MAILTO: nobody is mailed; output is kept, and the stack's topic is"

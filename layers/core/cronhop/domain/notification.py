@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -17,6 +17,7 @@ from cronhop.errors import Invalid
 MAX_CHANNELS = 50
 MAX_RULES = 200
 MAX_URL = 2000  # characters
+LONG_AT_LEAST = timedelta(minutes=1)
 LATE_S = 30  # a run that began so long after it was due is late, if a rule says no more
 FAILURES = frozenset({State.FAILED, State.TIMEOUT, State.LOST})
 #: What says how a task fares; what was held back or cancelled says nothing of it.
@@ -31,6 +32,7 @@ class Occasion(StrEnum):
     SUCCESS = "success"  #: a run completed
     LATE = "late"  #: a run began later than it was due
     MISSED = "missed"  #: slots were not started at all
+    LONG = "long"  #: a run is under way for longer than is usual for its task
     TEST = "test"  #: somebody tries the channel; no rule names it
 
 
@@ -146,14 +148,20 @@ class Notice:
 
 
 def notices(
-    rules: Iterable[Rule], run: Run, *, recovered: bool = False
+    rules: Iterable[Rule],
+    run: Run,
+    *,
+    recovered: bool = False,
+    occasion: Occasion | None = None,
 ) -> list[Notice]:
     """Return what the rules want told of a run that has just begun or ended.
 
     Each channel is told once of an occasion. `recovered` says that the run before
-    it had ended badly.
+    it had ended badly, `occasion` that there is this to tell instead.
     """
-    happened = _happened(run, recovered=recovered)
+    happened = (
+        frozenset({occasion}) if occasion else _happened(run, recovered=recovered)
+    )
     found: dict[str, Notice] = {}
     for rule in rules:
         if not rule.is_about(run):
@@ -161,11 +169,11 @@ def notices(
         wanted = happened & set(rule.on)
         if Occasion.LATE in wanted and (run.late_s or 0) < rule.late_s:
             wanted -= {Occasion.LATE}
-        for occasion in sorted(wanted):
+        for one in sorted(wanted):
             for channel in rule.channels:
                 notice = Notice(
                     channel=channel,
-                    occasion=occasion,
+                    occasion=one,
                     rule=rule.name,
                     run_id=run.run_id,
                 )
@@ -180,6 +188,14 @@ def recovered(before: Sequence[Run]) -> bool:
     """
     last = next((run for run in before if run.state in TELLING), None)
     return last is not None and last.state is not State.COMPLETED
+
+
+def is_long(lasted: timedelta, usual: timedelta | None) -> bool:
+    """Return whether a run that is under way takes longer than is usual.
+
+    A minute at least: shorter ones are over before somebody could do anything.
+    """
+    return usual is not None and lasted > max(usual, LONG_AT_LEAST)
 
 
 def _happened(run: Run, *, recovered: bool) -> frozenset[Occasion]:

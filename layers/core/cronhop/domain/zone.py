@@ -32,7 +32,7 @@ def zone_of(name: str) -> ZoneInfo:
     """Return the zone of this IANA name. Raises `Invalid` for `schedule.timezone`."""
     if len(name) > TIMEZONE_MAX_LENGTH or name not in zone_names():
         similar = (
-            get_close_matches(name, zone_names(), n=1)
+            get_close_matches(name, zone_names(), n=1, cutoff=0.8)
             if len(name) <= TIMEZONE_MAX_LENGTH
             else []
         )

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from cronhop.domain.ids import is_id, slot_run_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import slots
-from cronhop.domain.task import Task
+from cronhop.domain.task import Overlap, Task
 from cronhop.errors import Invalid, NotFound
 from cronhop.services.dispatch import Dispatcher
+from cronhop.services.overlap import MAX_WAITING
 from cronhop.services.plan import new_run
 from cronhop.store import runs, tasks
 
@@ -87,6 +88,9 @@ class Backfill:
         new = [one.run for one in made if one.run]
         for run in new:
             runs.add(run)
+        if new and task.definition.overlap is not Overlap.ALLOW:
+            # Whichever message comes first: none begins before an older one.
+            tasks.wait_all(task_id, [run.run_id for run in new], limit=MAX_WAITING)
         for run in new:
             self.dispatcher.send_run(run)
         return made

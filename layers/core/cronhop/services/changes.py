@@ -1,4 +1,4 @@
-"""What follows from a change of the ledger: the bus is told, and who wants to know.
+"""What follows from a change of the ledger: it is told, and ends are counted.
 
 The tables' streams keep every change for a day and hand it over at least once, in
 the order of its row. So no executor has to say anything, and none can die
@@ -12,27 +12,30 @@ from typing import Any
 
 from cronhop.aws.bus import Bus
 from cronhop.domain.event import Event, of_execution, of_run
-from cronhop.domain.run import Execution, Run
-from cronhop.observe import log
+from cronhop.domain.run import Execution, Run, State
+from cronhop.observe import log, measure
+from cronhop.services.count import count
 from cronhop.services.notify import Notifier
 from cronhop.store import changes, tasks
 from cronhop.store.changes import Change
 
 
 class Changes:
-    """Tells a bus of every change of a state, and channels what rules want told."""
+    """Tells a bus of every change of a state, channels what rules want; counts ends."""
 
     def __init__(self, bus: Bus, notifier: Notifier) -> None:
         self._bus = bus
         self._notifier = notifier
 
     def follow(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Put the events of a stream's records on the bus, and notices in the queue.
+        """Put the events of a stream's records on the bus, notices in the queue.
 
-        Returns the sequence numbers of the records of which something was refused:
-        the stream hands them over again, and what comes after the first of them.
+        Ends are counted. Returns the sequence numbers of the records of which
+        something was refused: the stream hands them over again, and what comes
+        after the first of them.
         """
-        found = list(_changes(records))
+        every = list(_changes(records))
+        found = [(number, one) for number, one in every if one.is_of_state]
         runs = {
             number: one.after for number, one in found if isinstance(one.after, Run)
         }
@@ -44,26 +47,34 @@ class Changes:
             numbers[event.event_id] = number
             events.append(event)
         refused = {numbers[event.event_id] for event in self._bus.put(events)}
-        refused.update(self._notifier.notify(runs))
+        running = {
+            number: one.after
+            for number, one in every
+            if isinstance(one.after, Execution) and one.after.state is State.RUNNING
+        }
+        refused.update(self._notifier.notify(runs, running))
         if refused:
             log.error(
                 "Changes were not told", action="changes_refused", count=len(refused)
             )
+        if not count([change for _, change in found]):
+            refused.update(number for number, change in found if change.is_end)
         return sorted(refused, key=int)
 
 
 def _changes(
     records: Sequence[Mapping[str, Any]],
 ) -> Iterator[tuple[str, Change[Run] | Change[Execution]]]:
-    """Yield the changes of a state, with the sequence numbers of their records."""
+    """Yield what has changed in the ledger, with the sequence numbers of the records."""
     for record in records:
         try:
             change = changes.read(record)
         except Exception:  # noqa: BLE001  one bad row never holds up all the others
             keys = record.get("dynamodb", {}).get("Keys")
             log.exception("A row cannot be read", action="row_unreadable", keys=keys)
+            measure({"UnreadableRows": 1})
             continue
-        if change and change.is_of_state:
+        if change:
             yield record["dynamodb"]["SequenceNumber"], change
 
 

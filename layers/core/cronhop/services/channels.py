@@ -10,6 +10,7 @@ from typing import Any
 
 from cronhop.aws.queue import Queue
 from cronhop.domain.credential import CredentialKind
+from cronhop.domain.ids import is_id
 from cronhop.domain.notification import (
     MAX_CHANNELS,
     MAX_RULES,
@@ -142,13 +143,13 @@ class Channels:
                 raise Invalid(field, f"a channel of kind {form.kind} has none")
             if not is_there and wanted.get(field):
                 raise Invalid(field, f"a channel of kind {form.kind} needs one")
-        if form.url:
+        if form.url is not None:
             check_url(
                 form.url, allowed=self.allowed_networks, refused=self.refused_networks
             )
-        if form.topic_arn and not form.topic_arn.startswith(self.topics):
+        if form.topic_arn is not None and not form.topic_arn.startswith(self.topics):
             raise Invalid("topic_arn", f"it does not begin with {self.topics}")
-        if form.credential:
+        if form.credential is not None:
             require_credential(
                 form.credential, field="credential", kind=CredentialKind.PASSWORD
             )
@@ -221,7 +222,8 @@ def _check_rule(form: RuleForm) -> None:
     for name in form.channels:
         if store.channel(name) is None:
             raise Invalid("channels", f"there is no channel {name!r}")
-    if form.task_id and tasks.get(form.task_id) is None:
+    task_id = form.task_id
+    if task_id is not None and not (is_id(task_id) and tasks.get(task_id)):
         raise Invalid("task_id", "there is no such task")
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from cronhop.aws.secrets import Secrets
 from cronhop.domain.access import EVERYWHERE, Scope
-from cronhop.domain.credential import Credential, CredentialKind, Secret
+from cronhop.domain.credential import NAME, Credential, CredentialKind, Secret
 from cronhop.domain.private_key import private_key_fingerprint
 from cronhop.errors import (
     Conflict,
@@ -144,7 +144,7 @@ def require_credential(
     Raises Invalid naming the field, in one way for what is not there and for what
     the scope does not admit.
     """
-    credential = store.get(name)
+    credential = store.get(name) if NAME.fullmatch(name) else None
     if credential is None or not scope.admits(credential.environment):
         yours = "" if scope.is_everywhere else " for your environments"
         raise Invalid(field, f"there is no credential {name!r}{yours}")

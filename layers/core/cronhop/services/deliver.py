@@ -35,6 +35,7 @@ _WHAT = {
     Occasion.RECOVERY: "recovered",
     Occasion.LATE: "late",
     Occasion.MISSED: "missed",
+    Occasion.LONG: "takes long",
     Occasion.SUCCESS: "completed",
 }
 

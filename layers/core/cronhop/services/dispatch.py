@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from cronhop.aws.queue import BATCH, Queue
 from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.run import Run
+from cronhop.domain.tally import LATE_AFTER
 from cronhop.domain.task import Task
 from cronhop.errors import Conflict, Invalid
 from cronhop.observe import log
@@ -31,6 +32,8 @@ TASKS_AT_ONCE = 200  # that are read together
 RUNS_AT_ONCE = 200  # whose rows are put together
 Row = TypeVar("Row", bound=tuple[Any, ...])
 
+_SECOND = timedelta(seconds=1)
+
 
 @dataclass(kw_only=True)
 class TickReport:
@@ -39,6 +42,7 @@ class TickReport:
     | field    | meaning                                                      |
     |----------|--------------------------------------------------------------|
     | started  | ids of runs whose start was sent                             |
+    | late     | ids of those that were due some time before                  |
     | checked  | ids of open runs that an executor was asked to look at       |
     | polled   | ids of runs, of executions that an executor was asked to poll|
     | parked   | ids of tasks that were taken out of the schedule             |
@@ -47,6 +51,7 @@ class TickReport:
     """
 
     started: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)
     polled: list[str] = field(default_factory=list)
     parked: list[str] = field(default_factory=list)
@@ -278,7 +283,9 @@ class Dispatcher:
             for run in one.runs
             if _is_to_start(rows[run.run_id])
         ]
-        refused = {message.run_id for message in self._deliver(messages, present())}
+        now = present()
+        refused = {message.run_id for message in self._start(messages, now)}
+        late = {message.run_id for message, due in messages if now - due > LATE_AFTER}
         sent = {message.run_id for message, _ in messages} - refused
         done = []
         for one in planned:
@@ -295,7 +302,21 @@ class Dispatcher:
         for one, outcome in zip(done, moved, strict=True):
             if isinstance(outcome, Exception):
                 _fail(one.task.task_id, outcome, report)
-            report.started += [run.run_id for run in one.runs if run.run_id in sent]
+            started = [run.run_id for run in one.runs if run.run_id in sent]
+            report.started += started
+            report.late += [run_id for run_id in started if run_id in late]
+
+    def _start(
+        self, messages: Sequence[tuple[Message, datetime]], now: datetime
+    ) -> list[Message]:
+        """Send starts for their slots; return those that the queue refused.
+
+        In whole seconds they come in the second before the slot, not after: the
+        gate waits for it, and an executor that has to be woken is awake by then.
+        """
+        return self._queue.send(
+            [(message, (slot - now) // _SECOND) for message, slot in messages]
+        )
 
     def _deliver(
         self, messages: Sequence[tuple[Message, datetime]], now: datetime

@@ -77,11 +77,24 @@ def bound(run: Run, definition: TaskDefinition) -> TaskDefinition:
     """Return what the run runs: the definition with the values of its own.
 
     Raises Invalid if they do not fit it, as those of another version may not, or
-    one is missing or not there any more.
+    one is missing or not there any more. What was given as a text is no credential's
+    name, whatever the parameter is by now: who gave it may not be allowed that one.
     """
-    complete = definition.filled(accepted(definition, given.of_run(run)))
+    values = given.of_run(run)
+    for name in sorted(secrets_among(definition, values) - given.secrets_of(run)):
+        raise Invalid(f"parameters.{name}", "it was no secret when it was given")
+    complete = definition.filled(accepted(definition, values))
     complete.check_complete()
     return complete
+
+
+def secrets_among(definition: TaskDefinition, values: Mapping[str, Any]) -> set[str]:
+    """Return which of the values name credentials."""
+    return {
+        one.name
+        for one in definition.parameters
+        if one.type is ParameterType.SECRET and one.name in values
+    }
 
 
 def definition_of(run: Run) -> TaskDefinition | None:

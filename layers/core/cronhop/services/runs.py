@@ -226,7 +226,8 @@ class Runs:
             has_parameters=bool(given),
         )
         if given:
-            values.give(again.run_id, given, now=now)
+            secrets = values.secrets_of(run)
+            values.give(again.run_id, given, secrets=secrets, now=now)
         store.add(again)
         self.dispatcher.send_run(again)
         return again

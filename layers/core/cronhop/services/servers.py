@@ -26,9 +26,9 @@ from cronhop.errors import (
 )
 from cronhop.services.credentials import require_credential
 from cronhop.services.sift import sift
-from cronhop.store import executions, tasks
+from cronhop.store import executions, runs, tasks
 from cronhop.store import servers as store
-from cronhop.store.page import Page, Window
+from cronhop.store.page import Listing, Page, Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +82,7 @@ class Servers:
         Raises PreconditionFailed if `version` is given and not the present one.
         """
         old = self.get(server_id, version=version)
+        scope.require(old.environment)
         self._check(definition, old, scope)
         new = replace(old, version=old.version + 1, updated_at=now, **vars(definition))
         if set(new.host_keys) != set(old.host_keys):
@@ -181,16 +182,19 @@ class Servers:
     ) -> Page[Execution]:
         """Return the executions on a server that are in one of the states, or all.
 
-        Sorted by their runs' ids. Raises NotFound.
+        Sorted by their runs' ids. An execution is where its run is, which may be
+        in no environment on a server that is in one. Raises NotFound.
         """
         server = self.get(server_id)
         if not scope.admits(server.environment):
             raise NotFound(f"there is no server {server_id}")
+        every = partial(executions.of_server, server_id, window=window)
+        is_all = scope.is_everywhere and not states
         return sift(
-            partial(executions.of_server, server_id, window=window),
+            every if scope.is_everywhere else partial(_of_runs_within, scope, every),
             limit=limit,
             after=after,
-            wanted=(lambda one: one.state in states) if states else None,
+            wanted=None if is_all else lambda one: not states or one.state in states,
             key=lambda one: one.run_id,
             newest_first=window.newest_first,
         )
@@ -228,6 +232,20 @@ class Servers:
         )
         if definition.via_server is not None:
             _check_jump(definition.via_server, old, scope)
+
+
+def _of_runs_within(
+    scope: Scope, listing: Listing[Execution], *, limit: int, after: str | None
+) -> Page[Execution]:
+    """Return of a page the executions whose runs lie in the scope."""
+    page = listing(limit=limit, after=after)
+    known = runs.get_many(one.run_id for one in page.items)
+    items = [
+        one
+        for one in page.items
+        if one.run_id in known and scope.admits(known[one.run_id].environment)
+    ]
+    return Page(items=items, last=page.last)
 
 
 def _check_jump(via_server: str, server: Server | None, scope: Scope) -> None:

@@ -24,7 +24,7 @@ from cronhop.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from cronhop.services.credentials import require_credential
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.freeze import new_hold
-from cronhop.services.parameters import accepted, declared
+from cronhop.services.parameters import accepted, declared, secrets_among
 from cronhop.services.plan import new_run
 from cronhop.services.sift import sift
 from cronhop.store import calendars, fleets, runs, servers, values
@@ -105,6 +105,7 @@ class Tasks:
         PreconditionFailed if `version` is given and not the present one.
         """
         old = self.get(task_id, version=version)
+        scope.require(old.definition.environment)
         definition = self.checked(definition, scope)
         _check_moves(old.definition, definition)
         new = replace(
@@ -295,7 +296,8 @@ class Tasks:
         if targets:
             fleets.want(run.run_id, targets, now=now)
         if given:
-            values.give(run.run_id, given, now=now)
+            secrets = secrets_among(task.definition, given)
+            values.give(run.run_id, given, secrets=secrets, now=now)
         runs.add(run)
         self.dispatcher.send_run(run)
         return run

@@ -35,6 +35,11 @@ class Change(Generic[R]):
         """Whether it came into another state, or another attempt into one."""
         return self.before is None or _stage(self.before) != _stage(self.after)
 
+    @property
+    def is_end(self) -> bool:
+        """Whether it came into a state that nothing follows."""
+        return self.is_of_state and self.after.state.is_terminal
+
 
 def read(record: Mapping[str, Any]) -> Change[Run] | Change[Execution] | None:
     """Return the change that a stream's record tells, None of what is not in the ledger.

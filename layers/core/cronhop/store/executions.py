@@ -26,6 +26,7 @@ from cronhop.domain.run import (
     State,
     StreamRecord,
 )
+from cronhop.observe import log
 from cronhop.store.attributes import InstantAttribute, PlainAttribute, set_or_remove
 from cronhop.store.connection import put, retention_s, shards, table, update
 from cronhop.store.page import NEWEST, Page, Window, cut
@@ -378,6 +379,22 @@ def get_many(run_id: str, server_ids: Iterable[str]) -> Mapping[str, Execution]:
     keys = [(run_id, server_id) for server_id in server_ids]
     rows = ExecutionRow.batch_get(keys, consistent_read=True)
     return {row.server_id: execution_of(row) for row in rows}
+
+
+def of_keys(keys: Iterable[tuple[str, str]]) -> list[Execution]:
+    """Return those of the executions (run id, server id) that exist, as of now.
+
+    One that cannot be read is logged and left out.
+    """
+    found = []
+    for row in ExecutionRow.batch_get(list(keys), consistent_read=True):
+        try:
+            found.append(execution_of(row))
+        except Exception:  # noqa: BLE001  the others are not to blame
+            log.exception(
+                "A row cannot be read", action="row_unreadable", run_id=row.run_id
+            )
+    return found
 
 
 def of_run(run_id: str, *, limit: int, after: str | None) -> Page[Execution]:

@@ -104,6 +104,7 @@ class RunRow(Model):
     has_parameters = BooleanAttribute(null=True)
     wanted = PlainAttribute(null=True)
     parameters = PlainAttribute(null=True)
+    secrets = PlainAttribute(null=True)
     fleet = UnicodeAttribute(null=True)
     created_at = InstantAttribute(null=True)
     started_at = InstantAttribute(null=True)

@@ -254,6 +254,8 @@ def remove(task: Task, *, now: datetime) -> None:
         for row in _named(task):
             write.delete(row)
     _keep_versions(task.task_id, until=_ttl(now))
+    if get(task.task_id):  # restored while they were told to go
+        _keep_versions(task.task_id, until=None)
 
 
 def restore(old: Task, new: Task, *, by: str) -> None:
@@ -283,12 +285,18 @@ def restore(old: Task, new: Task, *, by: str) -> None:
         _save_version(write, new, by=by)
         for row in _named(new):
             write.save(row)
+    # And again: who deleted it may have come to them since.
+    _keep_versions(new.task_id, until=None)
 
 
 def _keep_versions(task_id: str, *, until: int | None) -> None:
     """Let the versions of a task be kept until then, None: for ever."""
-    for row in TaskVersionRow.query(task_id, attributes_to_get=["task_id", "version"]):
-        row.update(actions=set_or_remove((TaskVersionRow.ttl, until)))
+    names = ["task_id", "version", "ttl"]
+    for row in TaskVersionRow.query(
+        task_id, attributes_to_get=names, consistent_read=True
+    ):
+        if row.ttl != until:
+            row.update(actions=set_or_remove((TaskVersionRow.ttl, until)))
 
 
 def _ttl(deleted_at: datetime) -> int:
@@ -486,6 +494,19 @@ def wait(task_id: str, run_id: str, *, limit: int) -> bool:
             TaskRow.waiting.does_not_exist()
             | (size(TaskRow.waiting) < limit)
             | TaskRow.waiting.contains(run_id)
+        ),
+    )
+
+
+def wait_all(task_id: str, run_ids: Sequence[str], *, limit: int) -> bool:
+    """Let the runs wait for their turns; False if there would be more than so many."""
+    return update(
+        TaskRow(task_id=task_id),
+        actions=[TaskRow.waiting.add(set(run_ids))],
+        condition=TaskRow.version.exists()
+        & (
+            TaskRow.waiting.does_not_exist()
+            | (size(TaskRow.waiting) <= limit - len(run_ids))
         ),
     )
 

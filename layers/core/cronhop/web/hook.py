@@ -42,7 +42,7 @@ class Hook:
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
         """Post the body once, and follow nowhere.
 
-        Raises DeliveryFailed unless the answer is a 2xx.
+        Raises DeliveryFailed unless the answer is a 2xx, whatever its body is.
         """
         try:
             check_url(url, allowed=self._allowed, refused=self._refused)
@@ -63,10 +63,11 @@ class Hook:
                     preload_content=False,
                 )
                 with closing(answer):
-                    text = answer.read(QUOTED)
+                    is_taken = answer.status // 100 == 2  # noqa: PLR2004
+                    text = b"" if is_taken else answer.read(QUOTED)
             except (HTTPError, OSError) as exc:
                 raise DeliveryFailed(f"no answer: {type(exc).__name__}") from exc
-        if answer.status // 100 != 2:  # noqa: PLR2004
+        if not is_taken:
             said = "".join(
                 char if char.isprintable() else "?"
                 for char in text.decode(errors="replace")

@@ -1,0 +1,80 @@
+"""Things as YAML in the user's editor, and what is changed there."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from . import names, plan
+from .command import confirm
+from .errors import Failure
+from .session import Session
+from .task_file import read_task
+from .task_form import from_api, unknown_fields
+from .terminal import console, note, say, show_failure, show_json, yaml_text
+
+T = TypeVar("T")
+
+
+def edit_task(here: Session, found: Mapping[str, Any], path: str, *, yes: bool) -> None:
+    """Let a task or a template be changed that the API has at a path."""
+    if unknown := unknown_fields(found):
+        raise Failure(
+            f"{found['name']!r} has fields that this command line does not know:"
+            f" {', '.join(unknown)}",
+            hint="a newer cronhop-cli may know them",
+        )
+    before = yaml_text(from_api(found, names.server_names(here.api)))
+    form = edited(here, before, read_task)
+    change = plan.of_one(here.api, form, dict(found))
+    put(here, found, path, change, yes=yes)
+
+
+def put(
+    here: Session,
+    found: Mapping[str, Any],
+    path: str,
+    change: plan.Change,
+    *,
+    yes: bool,
+) -> None:
+    """Show what changes, ask, do it if nobody else has changed it, and say so."""
+    if change.action == plan.NONE:
+        note("Nothing is changed.")
+        changed = found
+    else:
+        for line in plan.lines(change):
+            console(error=True).print(line, soft_wrap=True)
+        confirm("Do that?", yes=yes)
+        changed = here.api.put(path, change.body, f'"{found["version"]}"')
+    if here.as_json:
+        show_json(changed)
+    elif change.action != plan.NONE:
+        say(f"Changed {changed['name']}.")
+
+
+def edited(here: Session, text: str, read: Callable[[Path], T]) -> T:
+    """Return what somebody made of a text, in an editor until it can be read."""
+    environ = here.environ
+    editor = shlex.split(environ.get("VISUAL") or environ.get("EDITOR") or "vi")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "edited.yaml"
+        path.write_text(text, "utf-8")
+        while True:
+            try:
+                # What the user has named to edit files.
+                subprocess.run([*editor, path], check=True)  # noqa: S603
+            except (OSError, subprocess.CalledProcessError) as exc:
+                raise Failure(f"the editor failed: {exc}", hint="set EDITOR") from exc
+            try:
+                return read(path)
+            except Failure as failure:
+                if not sys.stdin.isatty():
+                    raise
+                show_failure(failure)
+                confirm("Edit it again?", yes=False)

@@ -1,0 +1,186 @@
+"""templates: tasks that are never due, of which tasks are made."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import names, session
+from .command import Yes, confirm, noun, verb
+from .editor import edit_task
+from .errors import Usage
+from .parameters import Params, typed
+from .task_file import read_task
+from .task_form import from_api
+from .tasks import body_of, schedule_of
+from .terminal import note, say, show_json, show_table, show_yaml
+
+templates = noun("templates", "What tasks are made of, again and again.")
+
+TemplateName = Annotated[
+    str, typer.Argument(metavar="TEMPLATE", help="Its name or id.")
+]
+
+
+@verb(templates, "list")
+def listing(context: typer.Context) -> None:
+    """List all templates, oldest first."""
+    here = session.of(context)
+    items = list(here.api.items("/v1/templates"))
+    if here.as_json:
+        show_json({"items": items})
+        return
+    if not items:
+        note("There are none yet: `cronhop templates create --help`.")
+        return
+    rows = [
+        (
+            one["name"],
+            one["kind"],
+            ", ".join(parameter["name"] for parameter in one["parameters"]),
+            one["version"],
+            one["updated_at"],
+        )
+        for one in items
+    ]
+    show_table(["TEMPLATE", "KIND", "PARAMETERS", "VERSION", "UPDATED"], rows)
+
+
+@verb(templates, "show", examples=["cronhop templates show deploy"])
+def show(context: typer.Context, template: TemplateName) -> None:
+    """Show a template: what it is as YAML, and which version it is."""
+    here = session.of(context)
+    found = names.template(here.api, template)
+    if here.as_json:
+        show_json(found)
+        return
+    show_yaml(from_api(found, names.server_names(here.api)))
+    say("---")
+    aside = ("template_id", "version", "created_by", "updated_at")
+    show_yaml({name: found[name] for name in aside})
+
+
+@verb(templates, "create", examples=["cronhop templates create -f deploy.yaml"])
+def create(
+    context: typer.Context,
+    file: Annotated[
+        Path,
+        typer.Option("--file", "-f", help="YAML, as of one task; - is stdin."),
+    ],
+) -> None:
+    """Make a template of a file. It says what a task's file would."""
+    here = session.of(context)
+    made = here.api.post("/v1/templates", body_of(here, read_task(file)))
+    if here.as_json:
+        show_json(made)
+        return
+    say(f"Created {made['name']}.")
+    note(f"`cronhop templates instantiate {shlex.quote(made['name'])} NAME` uses it.")
+
+
+@verb(templates, "edit", examples=["cronhop templates edit deploy"])
+def edit(context: typer.Context, template: TemplateName, yes: Yes = False) -> None:
+    """Change a template in your editor ($VISUAL, $EDITOR). Its tasks stay as they are."""
+    here = session.of(context)
+    found = names.template(here.api, template)
+    edit_task(here, found, f"/v1/templates/{found['template_id']}", yes=yes)
+
+
+@verb(templates, "delete", examples=["cronhop templates delete deploy"])
+def delete(context: typer.Context, template: TemplateName, yes: Yes = False) -> None:
+    """Delete a template. The tasks that were made of it stay."""
+    here = session.of(context)
+    found = names.template(here.api, template)
+    confirm(f"Delete the template {found['name']!r}?", yes=yes)
+    here.api.delete(f"/v1/templates/{found['template_id']}")
+    if here.as_json:
+        show_json(found)
+    else:
+        say(f"Deleted {found['name']}.")
+
+
+@verb(templates, "tasks", examples=["cronhop templates tasks deploy"])
+def made_of_it(context: typer.Context, template: TemplateName) -> None:
+    """List the tasks that were made of a template, and which are of an older version."""
+    here = session.of(context)
+    found = names.template(here.api, template)
+    items = list(here.api.items(f"/v1/templates/{found['template_id']}/tasks"))
+    if here.as_json:
+        show_json({"items": items})
+        return
+    if not items:
+        note("There are none yet: `cronhop templates instantiate --help`.")
+        return
+    rows = [
+        (one["name"], one["template_version"], "behind" if one["behind"] else "")
+        for one in items
+    ]
+    show_table(["TASK", "VERSION", ""], rows)
+
+
+@verb(
+    templates,
+    "instantiate",
+    examples=[
+        'cronhop templates instantiate deploy "deploy shop" --param WHERE=web-2',
+        'cronhop templates instantiate dump "dump shop" --cron "30 1 * * *" \\',
+        "    --tz Europe/Berlin --server shop-1",
+    ],
+)
+def instantiate(
+    context: typer.Context,
+    template: TemplateName,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the new task.")],
+    param: Params = None,
+    server: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Where, instead of the template's; may be repeated."
+        ),
+    ] = None,
+    cron: Annotated[
+        str | None,
+        typer.Option(metavar="EXPRESSION", help="When, instead of the template's."),
+    ] = None,
+    tz: Annotated[
+        str, typer.Option(metavar="ZONE", help="Whose clock --cron follows.")
+    ] = "UTC",
+    every: Annotated[
+        int | None, typer.Option(metavar="SECONDS", help="Due at an interval instead.")
+    ] = None,
+    no_schedule: Annotated[
+        bool, typer.Option("--no-schedule", help="Due by hand only.")
+    ] = False,
+    timeout: Annotated[
+        int | None, typer.Option(metavar="SECONDS", help="Instead of the template's.")
+    ] = None,
+    disabled: Annotated[
+        bool, typer.Option("--disabled", help="Its schedule is not followed yet.")
+    ] = False,
+) -> None:
+    """Make a task of a template, whose defaults are the values that are given."""
+    here = session.of(context)
+    schedule = schedule_of(cron, tz, every)
+    if no_schedule and schedule:
+        raise Usage("a schedule or --no-schedule, not both")
+    found = names.template(here.api, template)
+    body: dict[str, Any] = {"name": name}
+    if param:
+        body["parameters"] = typed(here.api, found["parameters"], param)
+    if server:
+        body["targets"] = {"server_ids": names.server_ids(here.api, server)}
+    if schedule or no_schedule:
+        body["schedule"] = schedule
+    if timeout is not None:
+        body["timeout_s"] = timeout
+    if disabled:
+        body["enabled"] = False
+    made = here.api.post(f"/v1/templates/{found['template_id']}/tasks", body)
+    if here.as_json:
+        show_json(made)
+        return
+    say(f"Created {made['name']}.")
+    note(f"`cronhop run {shlex.quote(made['name'])} --follow` runs it now.")
