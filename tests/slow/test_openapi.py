@@ -11,6 +11,7 @@ from werkzeug.wrappers import Request, Response
 
 from api import handler, openapi, wiring
 from cronhop.services import servers, tasks, templates
+from tests.integration.conftest import world  # noqa: F401  a fixture
 from tests.integration.test_api import CLAIMS, CONTEXT, Client
 
 CONFIG = Path(__file__).parents[1] / "schemathesis.toml"
@@ -56,7 +57,7 @@ def gateway(request):
 
 
 @pytest.fixture
-def url(world, monkeypatch):
+def url(world, monkeypatch):  # noqa: F811
     """The API over the world's tables, with what the document's examples name."""
     wiring.services.cache_clear()
     api = Client(handler.handler)
@@ -87,6 +88,7 @@ def url(world, monkeypatch):
     wiring.services.cache_clear()
 
 
+@pytest.mark.timeout(1200)
 def test_the_api_is_what_its_document_says(url, tmp_path):
     """By every check, in every phase; nothing that is sent is an error of ours."""
     done = subprocess.run(
