@@ -87,6 +87,9 @@ layers: $(UV) ## write the layers' requirements from uv.lock
 	$(EXPORT) --output-file layers/deps/requirements.txt >/dev/null
 	$(EXPORT) --extra ssh $(PROVIDED) --output-file layers/deps-ssh/requirements.txt >/dev/null
 
+openapi: $(UV) ## write the OpenAPI document from the routes
+	PYTHONPATH=functions $(RUN) python -m api.openapi
+
 layers-check: $(UV)
 	$(EXPORT) | diff - layers/deps/requirements.txt
 	$(EXPORT) --extra ssh $(PROVIDED) | diff - layers/deps-ssh/requirements.txt
@@ -129,4 +132,4 @@ clean: ## remove what was built and cached, but not the local stack
 	find clients functions layers local tests -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: help setup format lint types floors test test-unit test-integration test-e2e test-slow \
-  bench layers layers-check tools build deploy run token password stop reset check clean
+  bench layers openapi layers-check tools build deploy run token password stop reset check clean

@@ -39,7 +39,8 @@ def refused_body(event: dict[str, Any]) -> Response[str] | None:
     try:
         # RecursionError: nested beyond the stack. ValueError: also numbers of more
         # digits than Python reads.
-        depth = _depth(json.loads(data.decode()))
+        body = json.loads(data.decode())
+        depth = _depth(body)
     except UnicodeDecodeError:
         return problem(HTTPStatus.BAD_REQUEST, "the body is not UTF-8")
     except (ValueError, RecursionError):
@@ -48,6 +49,9 @@ def refused_body(event: dict[str, Any]) -> Response[str] | None:
         return problem(
             HTTPStatus.BAD_REQUEST, f"the body is nested more than {MAX_DEPTH} deep"
         )
+    if not isinstance(body, dict | None):
+        # Powertools takes it for none, where a body may be left out.
+        return problem(HTTPStatus.BAD_REQUEST, "the body is not a JSON object, { … }")
     return None
 
 

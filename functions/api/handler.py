@@ -5,9 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
-from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.event_handler import (
+    APIGatewayHttpResolver,
+    Response,
+    content_types,
+)
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import (
     RequestValidationError,
@@ -48,7 +53,7 @@ from . import (
     templates,
 )
 from .body import refused_body
-from .manners import methods_of, with_headers
+from .manners import with_headers
 from .problems import problem, validation_problem
 from .request import only_known_condition, only_known_query
 from .views import answer
@@ -56,7 +61,8 @@ from .wiring import services
 
 RETRY_AFTER_S = 2  # most requests are over by then
 
-OPEN_PATHS = frozenset({"/v1/health"})
+OPEN_PATHS = frozenset({"/v1/health", "/v1/openapi.json"})
+DOCUMENT = Path(__file__).with_name("openapi.json")  # `make openapi` writes it
 
 # What an id token of OpenID Connect may hold and an access token does not.
 ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
@@ -64,8 +70,8 @@ ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
 app = APIGatewayHttpResolver(enable_validation=True)
 app.use(
     [
-        only_known_query,
         rights.check,
+        only_known_query,
         only_known_condition,
         idempotency.once,
         ledger.keep,
@@ -91,6 +97,15 @@ for module in (
 @app.get("/v1/health")
 def health() -> Response[str]:
     return answer({"status": "ok", "version": __version__, "login": _login()})
+
+
+@app.get("/v1/openapi.json")
+def openapi() -> Response[str]:
+    return Response(
+        status_code=HTTPStatus.OK.value,
+        content_type=content_types.APPLICATION_JSON,
+        body=DOCUMENT.read_text(encoding="utf-8"),
+    )
 
 
 def _login() -> dict[str, str] | None:
@@ -267,11 +282,13 @@ def _on_anything_else(exc: Exception) -> Response[str]:
 
 @app.not_found
 def _on_no_route(exc: NotFoundError) -> Response[str]:
-    known = methods_of(app.current_event.path)
-    if not known:
+    event = app.current_event
+    methods = rights.methods(event.path)
+    if not methods or event.http_method in methods:
         return problem(HTTPStatus.NOT_FOUND, "there is no such resource")
+    allowed = ", ".join(methods)
     refused = problem(
-        HTTPStatus.METHOD_NOT_ALLOWED, f"this path knows {', '.join(known)}"
+        HTTPStatus.METHOD_NOT_ALLOWED, f"there is no such method here: {allowed} only"
     )
-    refused.headers["Allow"] = ", ".join(known)
+    refused.headers["Allow"] = allowed
     return refused

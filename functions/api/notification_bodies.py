@@ -21,13 +21,16 @@ def _no_doubles(values: list[str]) -> list[str]:
     return values
 
 
+Target = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+
+
 class ChannelBody(StrictBody):
     """What a channel is."""
 
     kind: Literal["sns", "webhook", "slack"]
-    url: str | None = None
-    topic_arn: str | None = None
-    credential: str | None = None
+    url: Target | None = None
+    topic_arn: Target | None = None
+    credential: SlugName | None = None
 
     def form(self) -> ChannelForm:
         """Return what was sent."""
@@ -58,7 +61,9 @@ class RuleBody(StrictBody):
         Field(min_length=1, max_length=MAX_CHANNELS),
         AfterValidator(_no_doubles),
     ]
-    task_id: str | None = None
+    task_id: Annotated[str, StringConstraints(min_length=1, max_length=26)] | None = (
+        None
+    )
     environment: Annotated[str, StringConstraints(min_length=1)] | None = None
     late_s: Annotated[int, Field(ge=1, le=MAX_LATE_S)] = LATE_S
 

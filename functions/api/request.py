@@ -27,7 +27,7 @@ from .problems import problem
 from .schedule_body import instant_of
 from .specs import StrictBody
 
-VERSION_DIGITS = 19
+MAX_VERSION = 18  # digits
 _IN_PATH = re.compile(r"{(\w+)}")
 MAX_LIST_BYTES = 2 * 1024 * 1024  # as JSON, which the answer escapes once more
 
@@ -132,7 +132,7 @@ def version(if_match: str | None) -> int | None:
     if if_match is None or if_match.strip() == "*":
         return None
     text = if_match.strip().removeprefix("W/").strip('"')
-    if not (text.isascii() and text.isdigit() and len(text) < VERSION_DIGITS):
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_VERSION):
         raise PreconditionFailed("If-Match is no ETag of ours")
     return int(text)
 

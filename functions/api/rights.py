@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,7 @@ from .wiring import services
 # here is as if it were not there.
 ROUTES: Final[Mapping[str, Action | None]] = {
     "GET /v1/health": None,
+    "GET /v1/openapi.json": None,
     "GET /v1/me": None,
     "GET /v1/audit": Action.AUDIT_READ,
     "POST /v1/credentials": Action.CREDENTIALS_WRITE,
@@ -88,6 +89,20 @@ ROUTES: Final[Mapping[str, Action | None]] = {
     "POST /v1/runs/{run_id}/executions/{server_id}/poll": Action.RUNS_POLL,
     "GET /v1/runs/{run_id}/executions/{server_id}/output": Action.RUNS_READ,
 }
+
+
+def methods(path: str) -> list[str]:
+    """Return the methods that there are for a path, none if it leads nowhere."""
+    parts = path.split("/")
+    routes = (route.split(" ") for route in ROUTES)
+    return [method for method, form in routes if _leads(form.split("/"), parts)]
+
+
+def _leads(form: Sequence[str], parts: Sequence[str]) -> bool:
+    return len(form) == len(parts) and all(
+        name == part or (name.startswith("{") and part)
+        for name, part in zip(form, parts, strict=True)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from cronhop.domain.host_key import fingerprint
 from cronhop.domain.run import Chunk, Outcome, State, StreamRecord
 from cronhop.services import servers as servers_module
 from cronhop.store import executions, runs, servers, tasks
+from tests import contract
 from tests.sshd import keypair
 from tests.world import SOME_HOST_KEY
 
@@ -31,7 +32,10 @@ CONTEXT = SimpleNamespace(
 
 
 class Client:
-    """Calls the handler with events of payload format 2.0."""
+    """Calls the handler with events of payload format 2.0.
+
+    What it answers has to be what the OpenAPI document tells of it.
+    """
 
     def __init__(self, handler):
         self._handler = handler
@@ -83,9 +87,11 @@ class Client:
             for key, value in (answer.get("multiValueHeaders") or {}).items()
         }
         parsed = json.loads(answer["body"]) if answer.get("body") else None
-        return SimpleNamespace(
+        told = SimpleNamespace(
             status=answer["statusCode"], body=parsed, headers=headers
         )
+        contract.check(method, path, told)
+        return told
 
 
 @pytest.fixture
@@ -945,7 +951,6 @@ def test_body_without_json_type_is_refused(api):
     ("method", "path"),
     [
         ("GET", "/v1/nothing"),
-        ("DELETE", "/v1/runs/01J00000000000000000000000"),
         ("GET", "/v1/tasks/nope"),
         ("GET", "/v1/servers/nope"),
         ("GET", "/v1/runs/nope"),
@@ -957,14 +962,75 @@ def test_body_without_json_type_is_refused(api):
         ("GET", "/v1/servers/" + "x" * 3000),
         ("GET", "/v1/runs/" + "x" * 3000),
         ("GET", "/v1/servers/name%23web-1"),
+        ("GET", "/v1/credentials/" + "x" * 3000),
+        ("GET", "/v1/calendars/" + "x" * 3000),
+        ("GET", "/v1/channels/" + "x" * 3000),
+        ("GET", "/v1/rules/" + "x" * 3000),
     ],
 )
 def test_what_is_not_there_is_404(api, server, method, path):
-    """Unknown routes, methods and ids are problem+json."""
+    """Unknown routes and ids are problem+json."""
     answer = api(method, path)
 
     assert answer.status == 404
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("rules", {"on": ["failure"], "channels": [""]}, "channels.0"),
+        ("rules", {"on": ["failure"], "channels": ["a"], "task_id": ""}, "task_id"),
+        ("channels", {"kind": "webhook", "url": ""}, "url"),
+        ("channels", {"kind": "sns", "topic_arn": ""}, "topic_arn"),
+        ("channels", {"kind": "slack", "credential": ""}, "credential"),
+    ],
+    ids=["channel", "task", "url", "topic", "credential"],
+)
+def test_nobody_is_told_of_nothing(api, path, body, field):
+    """What a rule or a channel names has to be something."""
+    answer = api("POST", f"/v1/{path}", {"name": "ops", **body})
+
+    assert (answer.status, fields(answer)) == (400, [field])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/v1/runs/01J00000000000000000000000", "GET"),
+        ("POST", "/v1/freeze", "GET, PUT, DELETE"),
+        ("OPTIONS", "/v1/servers/web/check", "POST"),
+        ("POST", "/v1/health", "GET"),
+    ],
+)
+def test_a_method_that_is_not_there_is_405(api, method, path, allowed):
+    """And those that are there are told."""
+    answer = api(method, path)
+
+    assert (answer.status, answer.headers["allow"]) == (405, allowed)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("body", [[], [None, None], "x", 1], ids=repr)
+def test_a_body_that_is_no_object_is_refused(api, body):
+    """Also where none is needed: it is not taken for none."""
+    answer = api("PUT", "/v1/freeze", body)
+
+    assert answer.status == 400
+    assert "not a JSON object" in answer.body["detail"]
+    assert api("GET", "/v1/freeze").body == {"freeze": None}
+
+
+def test_a_method_that_is_not_there_has_no_query(api):
+    """What a request asks for comes before how."""
+    assert api("PATCH", "/v1/tasks", query="limit=1").status == 405
+
+
+def test_the_document_is_served(api):
+    """To anybody: it says nothing that is not in the reference."""
+    answer = api("GET", "/v1/openapi.json", claims={})
+
+    assert (answer.status, answer.body) == (200, contract.document())
 
 
 def test_our_own_fault_tells_nothing(api, server, monkeypatch):

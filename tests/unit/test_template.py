@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from api.handler import OPEN_PATHS
 from cronhop.domain.transfer import MAX_BYTES
 from tests import template
 
@@ -447,7 +448,7 @@ def test_layers_are_built_by_their_makefiles() -> None:
             assert resource["Metadata"] == {"BuildMethod": "makefile"}, name
 
 
-def test_every_route_but_health_needs_a_token() -> None:
+def test_every_route_needs_a_token_but_what_tells_of_the_api() -> None:
     """Deny by default."""
     routes = {
         route["RouteKey"]: route["AuthorizationType"]
@@ -455,7 +456,7 @@ def test_every_route_but_health_needs_a_token() -> None:
     }
 
     assert routes == {
-        "GET /v1/health": "NONE",
+        **dict.fromkeys((f"GET {path}" for path in OPEN_PATHS), "NONE"),
         "OPTIONS /v1/{proxy+}": "NONE",  # with CORS only; it shows nothing
         "ANY /v1/{proxy+}": "JWT",
     }
