@@ -14,7 +14,7 @@ export SAM_CLI_TELEMETRY := 0
 
 RUN = $(UV) run --locked --all-extras
 # What shares a stack or a server stays with one worker: see tests/conftest.py.
-PYTEST = $(RUN) pytest --numprocesses=auto --dist=loadgroup --no-loadscope-reorder
+PYTEST = $(RUN) pytest --numprocesses=auto --no-loadscope-reorder
 TOOLS = $(CURDIR)/.local/tools
 SAM = $(TOOLS)/sam/bin/sam
 EXPORT = $(UV) export --quiet --frozen --no-dev --no-emit-project --no-header

@@ -4,6 +4,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from cronhop.domain.credential import Secret
 from cronhop.ssh.connection import Connection
@@ -12,15 +13,21 @@ from tests.sshd import LOOPBACK, Sshd
 PATIENCE_S = 250  # less than a test may take
 
 
-def pytest_itemcollected(item):
-    """Leave what shares something to one worker, where there are several.
+class _ByStack(LoadScopeScheduling):
+    """Leaves what shares something to one worker.
 
     The end-to-end tests share one deployed stack, those of a module a server
     and the names of executions; the runner looks for these in all processes.
     """
-    folder = item.path.parent.name
-    group = folder if folder == "e2e" else f"{folder}/{item.path.stem}"
-    item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid):
+        path = nodeid.partition("::")[0]
+        return "tests/e2e" if path.startswith("tests/e2e/") else path
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Say how tests are spread over several workers."""
+    return _ByStack(config, log)
 
 
 @pytest.fixture(scope="session")

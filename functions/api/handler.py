@@ -19,7 +19,9 @@ from cronhop.domain.access import Caller, grants_of
 from cronhop.errors import (
     Conflict,
     Forbidden,
+    InProgress,
     Invalid,
+    KeyReused,
     NotFound,
     OutputUnavailable,
     PreconditionFailed,
@@ -33,6 +35,7 @@ from . import (
     calendars,
     credentials,
     crontab,
+    idempotency,
     ledger,
     me,
     notifications,
@@ -45,10 +48,13 @@ from . import (
     templates,
 )
 from .body import refused_body
+from .manners import methods_of, with_headers
 from .problems import problem, validation_problem
-from .request import only_known_query
+from .request import only_known_condition, only_known_query
 from .views import answer
 from .wiring import services
+
+RETRY_AFTER_S = 2  # most requests are over by then
 
 OPEN_PATHS = frozenset({"/v1/health"})
 
@@ -56,7 +62,15 @@ OPEN_PATHS = frozenset({"/v1/health"})
 ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
 
 app = APIGatewayHttpResolver(enable_validation=True)
-app.use([only_known_query, rights.check, ledger.keep])
+app.use(
+    [
+        only_known_query,
+        rights.check,
+        only_known_condition,
+        idempotency.once,
+        ledger.keep,
+    ]
+)
 for module in (
     credentials,
     servers,
@@ -89,6 +103,13 @@ def _login() -> dict[str, str] | None:
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one request of the HTTP API (payload format 2.0)."""
+    return with_headers(_answer(event, context))
+
+
+def _answer(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    if event["requestContext"]["http"]["method"] == "OPTIONS":
+        # Without a token: the gateway says who may, if the stack has `CorsOrigins`.
+        return {"statusCode": HTTPStatus.NO_CONTENT.value}
     refused = _refused(event)
     if refused:
         return {
@@ -215,6 +236,18 @@ def _on_precondition_failed(exc: PreconditionFailed) -> Response[str]:
     return problem(HTTPStatus.PRECONDITION_FAILED, str(exc))
 
 
+@app.exception_handler(InProgress)
+def _on_in_progress(exc: InProgress) -> Response[str]:
+    refused = problem(HTTPStatus.CONFLICT, str(exc))
+    refused.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return refused
+
+
+@app.exception_handler(KeyReused)
+def _on_key_reused(exc: KeyReused) -> Response[str]:
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(exc))
+
+
 @app.exception_handler(OutputUnavailable)
 def _on_output_unavailable(exc: OutputUnavailable) -> Response[str]:
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(exc))
@@ -234,4 +267,11 @@ def _on_anything_else(exc: Exception) -> Response[str]:
 
 @app.not_found
 def _on_no_route(exc: NotFoundError) -> Response[str]:
-    return problem(HTTPStatus.NOT_FOUND, "there is no such resource or method")
+    known = methods_of(app.current_event.path)
+    if not known:
+        return problem(HTTPStatus.NOT_FOUND, "there is no such resource")
+    refused = problem(
+        HTTPStatus.METHOD_NOT_ALLOWED, f"this path knows {', '.join(known)}"
+    )
+    refused.headers["Allow"] = ", ".join(known)
+    return refused

@@ -56,6 +56,21 @@ def only_known_query(
     return next_middleware(app)
 
 
+def only_known_condition(
+    app: APIGatewayHttpResolver, next_middleware: Callable[..., Response[str]]
+) -> Response[str]:
+    """Let a change through if its route minds the If-Match that it has.
+
+    What has no ETag is never the version that somebody read. Raises
+    PreconditionFailed.
+    """
+    asked = app.current_event.headers.get("If-Match", "*").strip()
+    known = {one.alias.lower() for one in app.context["_route"].dependant.header_params}
+    if asked != "*" and app.request.method != "GET" and "if-match" not in known:
+        raise PreconditionFailed("what this changes has no ETag; leave If-Match out")
+    return next_middleware(app)
+
+
 def window(
     order: str | None, since: str | None, until: str | None, *, default: str = "newest"
 ) -> Window:
@@ -92,6 +107,15 @@ def scope(router: Router) -> Scope:
     """Return in which environments who asks may do what the route does."""
     where: Scope = router.context["scope"]
     return where
+
+
+def made_id(router: Router) -> str | None:
+    """Return the id for what the request makes, None if any new one will do.
+
+    It is the same if the request is repeated, for its first attempt may have died.
+    """
+    reserved: str | None = router.context.get("made_id")
+    return reserved
 
 
 def path_names(request: Request) -> dict[str, str]:

@@ -25,6 +25,7 @@ from .request import (
     after,
     caller,
     listed,
+    made_id,
     scope,
     states_of,
     window,
@@ -88,7 +89,9 @@ def cancel(run_id: str, _: Nothing = None) -> Response[str]:
 
 @router.post("/v1/runs/<run_id>/retry")
 def retry(run_id: str, _: Nothing = None) -> Response[str]:
-    run = services().runs.retry(run_id, by=caller(router).name, now=now())
+    run = services().runs.retry(
+        run_id, by=caller(router).name, now=now(), new_run_id=made_id(router)
+    )
     return answer(run_view(run), HTTPStatus.ACCEPTED)
 
 

@@ -23,6 +23,7 @@ from .request import (
     after,
     caller,
     listed,
+    made_id,
     scope,
     states_of,
     version,
@@ -37,7 +38,11 @@ router = Router()
 @router.post("/v1/servers")
 def create(body: Annotated[ServerBody, Body()]) -> Response[str]:
     server = services().servers.create(
-        body.definition(), by=caller(router).name, now=now(), scope=scope(router)
+        body.definition(),
+        by=caller(router).name,
+        now=now(),
+        scope=scope(router),
+        server_id=made_id(router),
     )
     return answer(server_view(server), HTTPStatus.CREATED, version=server.version)
 

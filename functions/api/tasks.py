@@ -31,6 +31,7 @@ from .request import (
     after,
     caller,
     listed,
+    made_id,
     scope,
     version,
     window,
@@ -49,6 +50,7 @@ def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
         by=caller(router).name,
         now=now(),
         scope=scope(router),
+        task_id=made_id(router),
     )
     return answer(_view(task), HTTPStatus.CREATED, version=task.version)
 
@@ -66,6 +68,7 @@ def make(
         by=caller(router).name,
         now=now(),
         scope=scope(router),
+        task_id=made_id(router),
     )
     return answer(_view(task), HTTPStatus.CREATED, version=task.version)
 
@@ -134,9 +137,13 @@ def delete(task_id: str, if_match: IfMatch = None) -> Response[str]:
 
 
 @router.post("/v1/tasks/<task_id>/restore")
-def restore(task_id: str, _: Nothing = None) -> Response[str]:
+def restore(task_id: str, _: Nothing = None, if_match: IfMatch = None) -> Response[str]:
     task = services().tasks.restore(
-        task_id, by=caller(router).name, now=now(), scope=scope(router)
+        task_id,
+        by=caller(router).name,
+        now=now(),
+        version=version(if_match),
+        scope=scope(router),
     )
     return answer(_view(task), version=task.version)
 
@@ -151,6 +158,7 @@ def run(task_id: str, body: Annotated[RunBody | None, Body()] = None) -> Respons
         targets=targets,
         parameters=body.parameters if body else None,
         scope=scope(router),
+        run_id=made_id(router),
     )
     return answer(run_view(started), HTTPStatus.ACCEPTED)
 
@@ -165,6 +173,7 @@ def backfill(task_id: str, body: Annotated[BackfillBody, Body()]) -> Response[st
         now=now(),
         dry_run=body.dry_run,
         again=body.again,
+        made_id=made_id(router),
     )
     status = HTTPStatus.OK if body.dry_run else HTTPStatus.ACCEPTED
     slots = [
@@ -180,7 +189,9 @@ def backfill(task_id: str, body: Annotated[BackfillBody, Body()]) -> Response[st
 
 @router.post("/v1/tasks/<task_id>/pause")
 def pause(
-    task_id: str, body: Annotated[HoldBody | None, Body()] = None
+    task_id: str,
+    body: Annotated[HoldBody | None, Body()] = None,
+    if_match: IfMatch = None,
 ) -> Response[str]:
     asked = body or HoldBody()
     task = services().tasks.pause(
@@ -189,13 +200,14 @@ def pause(
         reason=asked.reason,
         by=caller(router).name,
         now=now(),
+        version=version(if_match),
     )
     return answer(_view(task), version=task.version)
 
 
 @router.post("/v1/tasks/<task_id>/resume")
-def resume(task_id: str, _: Nothing = None) -> Response[str]:
-    task = services().tasks.resume(task_id)
+def resume(task_id: str, _: Nothing = None, if_match: IfMatch = None) -> Response[str]:
+    task = services().tasks.resume(task_id, version=version(if_match))
     return answer(_view(task), version=task.version)
 
 

@@ -16,7 +16,17 @@ from cronhop.domain.task import Task
 from cronhop.domain.template import Template
 
 from .bodies import task_definition
-from .request import IfMatch, Limit, Token, after, caller, listed, scope, version
+from .request import (
+    IfMatch,
+    Limit,
+    Token,
+    after,
+    caller,
+    listed,
+    made_id,
+    scope,
+    version,
+)
 from .views import answer, empty, made_view, template_view
 from .wiring import now, services
 
@@ -30,6 +40,7 @@ def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
         by=caller(router).name,
         now=now(),
         scope=scope(router),
+        template_id=made_id(router),
     )
     return _answer(template, HTTPStatus.CREATED)
 

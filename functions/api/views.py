@@ -34,7 +34,7 @@ def answer(
     version: int | None = None,
 ) -> Response[str]:
     """Return a JSON answer; `version` becomes its ETag."""
-    headers: dict[str, str | list[str]] = {"Cache-Control": "no-store"}
+    headers: dict[str, str | list[str]] = {}
     if version is not None:
         headers["ETag"] = f'"{version}"'
     return Response(

@@ -18,6 +18,7 @@ from cronhop.services.credentials import Credentials
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.freeze import Freeze
 from cronhop.services.preview import Preview
+from cronhop.services.requests import Requests
 from cronhop.services.runs import Runs
 from cronhop.services.servers import Servers
 from cronhop.services.statistics import Statistics
@@ -48,6 +49,7 @@ class Services:
     audit: Audit
     channels: Channels
     rules: Rules
+    requests: Requests
     statistics: Statistics
 
 
@@ -92,6 +94,7 @@ def services() -> Services:
             refused_networks=settings.refused_networks,
         ),
         rules=Rules(),
+        requests=Requests(),
         statistics=Statistics(),
     )
 

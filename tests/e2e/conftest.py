@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import httpx
 import pytest
 
 from local.sshd import Sshd
-from local.stack import Stack
+from local.stack import DEPLOY_BUCKET, Stack
+from tests.canary import leaks, plain
+
+MIN_SECRET = 8  # characters: shorter ones are words of commands as well
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack of its own, new and empty: nothing of `make run` is touched."""
+    """A stack of its own, new and empty: nothing of `make run` is touched.
+
+    In the end no value of a secret that any test has used is anywhere in it.
+    """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -23,6 +31,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         stack.up()
         yield stack
+        assert _found(stack) == []
     finally:
         stack.stop()
 
@@ -43,3 +52,54 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield server
     finally:
         server.stop()
+
+
+def _found(stack: Stack) -> list[tuple[str, str, str]]:
+    canaries = _secrets(stack)
+    return [
+        leak
+        for name, content in _places(stack)
+        for leak in leaks(canaries, {name: content})
+    ]
+
+
+def _secrets(stack: Stack) -> dict[str, str]:
+    """Return what is secret by now: values of credentials, the login and a token."""
+    manager = stack.client("secretsmanager")
+    found = {"login": stack.notes()["password"], "token": stack.token()}
+    for page in manager.get_paginator("list_secrets").paginate():
+        for secret in page["SecretList"]:
+            text = manager.get_secret_value(SecretId=secret["ARN"])["SecretString"]
+            for kind, value in json.loads(text).items():
+                if len(value) >= MIN_SECRET:
+                    found[f"{kind} of {secret['Name']}"] = value
+    return found
+
+
+def _places(stack: Stack) -> Iterator[tuple[str, Any]]:
+    """Yield all that the stack holds but its secrets: a name, the text."""
+    dynamodb, s3 = stack.client("dynamodb"), stack.client("s3")
+    for table in dynamodb.list_tables()["TableNames"]:
+        for page in dynamodb.get_paginator("scan").paginate(TableName=table):
+            yield f"table {table}", "\n".join(map(plain, page["Items"]))
+    sqs = stack.client("sqs")
+    for queue in sqs.list_queues().get("QueueUrls", []):
+        got = sqs.receive_message(
+            QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=0
+        )
+        yield f"queue {queue}", json.dumps(got.get("Messages", []), default=str)
+    for bucket in s3.list_buckets()["Buckets"]:
+        name = bucket["Name"]
+        if name == DEPLOY_BUCKET:
+            continue
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=name):
+            for one in page.get("Contents", []):
+                body = s3.get_object(Bucket=name, Key=one["Key"])["Body"].read()
+                yield f"object {name}/{one['Key']}", body
+    logs = stack.client("logs")
+    for group in logs.describe_log_groups()["logGroups"]:
+        name = group["logGroupName"]
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=name)
+        for page in pages:
+            lines = [event["message"] for event in page["events"]]
+            yield f"log {name}", "\n".join(lines)

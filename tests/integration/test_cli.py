@@ -460,14 +460,6 @@ def test_cancel_and_retry(cronhop, task):
     assert "cancelled" in shown(cronhop, "runs", "list", "--task", "nightly dump")
 
 
-def test_parameters_are_sent(cronhop, task):
-    """The API decides about them."""
-    done = cronhop("run", "nightly dump", "--param", "version=1.4")
-
-    assert done.code in {0, 1}
-    assert done.code == 0 or "parameters" in done.err
-
-
 # Checks
 
 
@@ -782,6 +774,14 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
             ),
             "tasks.yaml:3: parameters.WHERE.default: there is no server 'web-2'; did you",
         ),
+        (
+            (
+                'version: 1\ntasks:\n- name: x\n  spec: {command: "true"}\n'
+                "  targets: {parameter: WHERE}\n  parameters:\n"
+                "  - {name: WHERE, type: server, default: 3}"
+            ),
+            "tasks.yaml:7: tasks.0.parameters.0.default: 3 is not of type 'string', 'null'",
+        ),
         ("version: 1\nversion: 1", "tasks.yaml:2: version is there twice"),
         ("version: 1\ntasks: [", "tasks.yaml:2: no YAML"),
         ("&a [*a]", "nested more than"),
@@ -796,6 +796,7 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
             "kind",
             "server",
             "default",
+            "number",
             "twice",
         ),
         *("no-yaml", "itself", "empty"),

@@ -100,6 +100,10 @@ def test_the_life_of_a_rule(cronhop, ops, world, tmp_path):
     assert "failure, missed" in listed
     assert "sync" in listed
     assert "task: sync" in cronhop("rules", "show", "nights").out
+    cronhop("tasks", "delete", "sync", "--yes")
+    editor(cronhop, tmp_path, "s/^- missed/- success/")
+    again = cronhop("rules", "edit", "nights", "--yes")
+    assert "    on: failure, missed -> failure, success" in again.err.splitlines()
     assert cronhop("channels", "delete", "ops", "--yes").code == 1
     assert cronhop("rules", "delete", "nights", "--yes").code == 0
     assert cronhop.json("rules", "list")["items"] == []

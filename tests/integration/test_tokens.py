@@ -3,6 +3,9 @@
 Signature, issuer, audience and times are the authorizer's: tests/e2e/test_tokens.py.
 """
 
+import base64
+import json
+
 import pytest
 
 from api import handler, wiring
@@ -63,14 +66,45 @@ def test_only_an_access_token_opens_it(api, claims):
     assert api("GET", "/v1/me", claims=claims).status == 401
 
 
+def bearer(claims):
+    """Return a header with the token that says so; its signature is the authorizer's."""
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode()
+    return {"authorization": f"Bearer e30.{payload.rstrip('=')}.c2ln"}
+
+
 def test_another_issuer(other):
     """Its tokens need not say what they are for; its groups are in its own claim."""
-    answer = other("GET", "/v1/me", claims=ISSUED)
+    headers = bearer({"teams": ["operator:staging", "team-7"]})
+    answer = other("GET", "/v1/me", claims=ISSUED, headers=headers)
 
     assert answer.status == 200
     assert (answer.body["name"], answer.body["subject"]) == ("auth0|7", "auth0|7")
     assert answer.body["roles"] == ["operator:staging"]
     assert answer.body["environments"] == ["staging"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "token", "roles"),
+    [
+        ("[team 7 viewer]", ["team 7", "viewer"], ["viewer"]),
+        ("[backup operator viewer]", ["backup operator", "viewer"], ["viewer"]),
+        ("[backup admin]", ["backup admin"], []),
+        ("[backup admin]", ["backup", "admin"], ["admin"]),
+        ("[viewer]", ["admin"], []),
+        ("[admin]", None, []),
+        ("[admin]", "[admin]", []),
+        ("viewer", "viewer", ["viewer"]),
+    ],
+)
+def test_a_group_with_a_space_is_one_group(other, claim, token, roles):
+    """The HTTP API writes lists with spaces between: of an issuer whose names may
+    have some, none is taken for two."""
+    headers = bearer({"teams": token}) if token else {}
+    claims = {**ISSUED, "teams": claim}
+
+    answer = other("GET", "/v1/me", headers=headers, claims=claims)
+
+    assert answer.body["roles"] == roles
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,6 +56,7 @@ SCHEMA: dict[str, tuple[list[str], dict[str, tuple[list[str], list[str] | None]]
     ),
     "credentials": (["name S"], {"listing": (["listed S", "name S"], None)}),
     "notifications": (["kind S", "name S"], {}),
+    "requests": (["request S"], {}),
     "audit": (
         ["entity S", "at_ulid S"],
         {
@@ -452,7 +454,46 @@ def test_every_route_but_health_needs_a_token() -> None:
         for route in template.resources("AWS::ApiGatewayV2::Route").values()
     }
 
-    assert routes == {"GET /v1/health": "NONE", "ANY /v1/{proxy+}": "JWT"}
+    assert routes == {
+        "GET /v1/health": "NONE",
+        "OPTIONS /v1/{proxy+}": "NONE",  # with CORS only; it shows nothing
+        "ANY /v1/{proxy+}": "JWT",
+    }
+
+
+def test_no_page_calls_the_api_but_of_stated_origins() -> None:
+    """CORS is off; a star cannot be stated, and nothing is allowed by default."""
+    (api,) = template.resources("AWS::ApiGatewayV2::Api").values()
+    condition, cors, otherwise = api["CorsConfiguration"]["Fn::If"]
+    origins = TEMPLATE["Parameters"]["CorsOrigins"]
+    pattern = re.compile(origins["AllowedPattern"])
+
+    assert origins["Default"] == ""
+    assert TEMPLATE["Conditions"]["HasCors"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "CorsOrigins"}, ""]}]
+    }
+    assert (condition, otherwise) == ("HasCors", {"Ref": "AWS::NoValue"})
+    assert RESOURCES["PreflightRoute"]["Condition"] == "HasCors"
+    assert cors["AllowOrigins"] == {"Fn::Split": [",", {"Ref": "CorsOrigins"}]}
+    assert "AllowCredentials" not in cors
+    assert {"authorization", "idempotency-key", "if-match"} <= set(cors["AllowHeaders"])
+    assert "etag" in cors["ExposeHeaders"]
+    assert pattern.fullmatch("https://a.example,http://localhost:3000")
+    for refused in ("*", "https://*", "https://a.example,*", "a.example"):
+        assert not pattern.fullmatch(refused), refused
+
+
+def test_the_api_takes_so_many_requests() -> None:
+    """As many as the parameters say, which have bounds."""
+    limits = RESOURCES["Stage"]["Properties"]["DefaultRouteSettings"]
+
+    assert limits == {
+        "ThrottlingBurstLimit": {"Ref": "ThrottleBurst"},
+        "ThrottlingRateLimit": {"Ref": "ThrottleRate"},
+    }
+    for name in ("ThrottleBurst", "ThrottleRate"):
+        limit = TEMPLATE["Parameters"][name]
+        assert 1 <= limit["MinValue"] < limit["Default"] < limit["MaxValue"] <= 1000
 
 
 def test_clients_are_told_whose_tokens_the_api_takes() -> None:

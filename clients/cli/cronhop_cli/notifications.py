@@ -246,12 +246,15 @@ def edit_rule(context: typer.Context, name: RuleName, yes: Yes = False) -> None:
     """Change a rule in your editor ($VISUAL, $EDITOR), after showing what changes."""
     here = session.of(context)
     found = _found(here.api, "rule", name)
-    form = edited(here, yaml_text(_rule_form(here, found)), _read)
-    task = form.pop("task", None)
-    after = {
-        **form,
-        "task_id": names.task(here.api, str(task))["task_id"] if task else None,
-    }
+    before = _rule_form(here, found)
+    after = edited(here, yaml_text(before), _read)
+    if "task" in after:
+        task = after.pop("task")
+        if task == before["task"]:  # which may be gone
+            after["task_id"] = found["task_id"]
+        else:
+            wanted = names.task(here.api, str(task)) if task else {}
+            after["task_id"] = wanted.get("task_id")
     _put(here, "rule", found, _fields(found), after, yes=yes)
 
 

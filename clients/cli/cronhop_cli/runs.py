@@ -339,7 +339,7 @@ def show(context: typer.Context, run_id: RunId) -> None:
     for name, value in found["parameters"].items():
         # As --param takes it: true is no True.
         text = value if isinstance(value, str) else json.dumps(value)
-        say(f"param:    {name}={text}")
+        say(f"param:    {name}={text}".replace("\n", "⏎"))
     if not found["executions"]:
         return
     say("")

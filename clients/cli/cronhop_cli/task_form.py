@@ -68,8 +68,8 @@ def servers_of(form: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for one in form["targets"].get("servers") or []:
         yield "targets.servers", one
     for parameter in form.get("parameters") or []:
-        if _is_server(parameter) and parameter.get("default"):
-            yield f"parameters.{parameter['name']}.default", parameter["default"]
+        if (server := _server(parameter)) is not None:
+            yield f"parameters.{parameter['name']}.default", server
 
 
 def with_servers(form: Mapping[str, Any], others: Mapping[str, str]) -> Task:
@@ -81,16 +81,19 @@ def with_servers(form: Mapping[str, Any], others: Mapping[str, str]) -> Task:
     changed["targets"] = targets
     if form.get("parameters"):
         changed["parameters"] = [
-            {**one, "default": others.get(one["default"], one["default"])}
-            if _is_server(one) and one.get("default")
-            else one
+            one
+            if (server := _server(one)) is None
+            else {**one, "default": others.get(server, server)}
             for one in form["parameters"]
         ]
     return changed
 
 
-def _is_server(parameter: Mapping[str, Any]) -> bool:
-    return bool(parameter["type"] == "server")
+def _server(parameter: Mapping[str, Any]) -> str | None:
+    """Return the server that a parameter is by default, if it is one."""
+    default = parameter.get("default")
+    is_server = parameter["type"] == "server" and isinstance(default, str)
+    return default if is_server else None
 
 
 def lean(form: Mapping[str, Any]) -> Task:

@@ -6,6 +6,8 @@ CronhopError
 ├── Forbidden            your roles do not allow it
 ├── Conflict             the present state forbids it
 ├── PreconditionFailed   it was changed since you read it
+├── InProgress           the same request is being worked on
+├── KeyReused            the key of the request was another one's
 ├── SecretMissing        a credential has no value, or is gone
 ├── SecretUnavailable    Secrets Manager does not give a value just now
 ├── OutputUnavailable    the bucket does not take or give output just now
@@ -69,6 +71,20 @@ class Conflict(CronhopError):
 
 class PreconditionFailed(CronhopError):
     """It was changed since you read it."""
+
+
+class InProgress(CronhopError):
+    """A request with this Idempotency-Key is being worked on; repeat it later."""
+
+    def __init__(self) -> None:
+        super().__init__(type(self).__doc__)
+
+
+class KeyReused(CronhopError):
+    """This Idempotency-Key was another request's; take a new one."""
+
+    def __init__(self) -> None:
+        super().__init__(type(self).__doc__)
 
 
 class SecretMissing(CronhopError):

@@ -27,9 +27,12 @@ def slot_run_id(task_id: str, slot: datetime) -> str:
     Its time is the slot, the rest a hash of task and slot, so that every
     dispatcher arrives at the same id and rows sort by slot.
     """
-    seconds = int(slot.timestamp())
-    digest = hashlib.sha256(f"{task_id}/{seconds}".encode()).digest()
-    return _ulid(slot, digest[:10])
+    return derived_id(slot, f"{task_id}/{int(slot.timestamp())}")
+
+
+def derived_id(instant: datetime, seed: str) -> str:
+    """Return the one ULID that this instant has with this seed."""
+    return _ulid(instant, hashlib.sha256(seed.encode()).digest()[:10])
 
 
 def id_time(ulid: str) -> datetime:

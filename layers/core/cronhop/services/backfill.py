@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from cronhop.domain.ids import is_id, slot_run_id
+from cronhop.domain.ids import derived_id, id_time, is_id, new_id, slot_run_id
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.schedule import slots
 from cronhop.domain.task import Overlap, Task
@@ -50,13 +50,15 @@ class Backfill:
         now: datetime,
         dry_run: bool,
         again: bool = False,
+        made_id: str | None = None,
     ) -> list[PastSlot]:
         """Run the slots in [start, end] by the present schedule, oldest first.
 
         Those that are completed, or not over yet, are left out but for `again`.
         Each gets a run of its own, which waits for the ones before it where the
-        task's runs may not overlap. With `dry_run` nothing is made. Raises
-        NotFound; Invalid if that is not the past, there is no slot, or too many.
+        task's runs may not overlap. With `dry_run` nothing is made; with a `made_id`
+        each is made once, however often this is repeated. Raises NotFound; Invalid
+        if that is not the past, there is no slot, or too many.
         """
         task = tasks.get(task_id) if is_id(task_id) else None
         if task is None:
@@ -71,19 +73,20 @@ class Backfill:
         ]
         if dry_run:
             return chosen
+        first = made_id or new_id(now)
         made = [
-            # Ids in the order of the slots.
             replace(
                 one,
                 run=new_run(
                     task,
                     Trigger.BACKFILL,
                     by=by,
-                    now=now + number * _MILLISECOND,
+                    now=now,
+                    run_id=_run_id(first, found.index(one.at)),
                     slot=one.at,
                 ),
             )
-            for number, one in enumerate(chosen)
+            for one in chosen
         ]
         new = [one.run for one in made if one.run]
         for run in new:
@@ -94,6 +97,11 @@ class Backfill:
         for run in new:
             self.dispatcher.send_run(run)
         return made
+
+
+def _run_id(first: str, number: int) -> str:
+    """Return the id of a slot's run: in the order of the slots, as often as asked."""
+    return derived_id(id_time(first) + number * _MILLISECOND, first)
 
 
 def _slots(task: Task, start: datetime, end: datetime, now: datetime) -> list[datetime]:

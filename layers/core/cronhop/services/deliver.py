@@ -131,7 +131,8 @@ class Deliverer:
         for char, name in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
             text = text.replace(char, name)
         body = json.dumps({"text": f"```{text}```"}).encode()
-        self._hook.post(url, body, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json"}
+        self._hook.post(url, body, headers, quote=False)
 
 
 def _patience_s(received: int) -> int:

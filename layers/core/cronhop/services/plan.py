@@ -47,14 +47,20 @@ class Planned:
 
 
 def new_run(
-    task: Task, trigger: Trigger, *, by: str, now: datetime, **changes: Any
+    task: Task,
+    trigger: Trigger,
+    *,
+    by: str,
+    now: datetime,
+    run_id: str | None = None,
+    **changes: Any,
 ) -> Run:
     """Return a run that somebody asks for now, to be put on record.
 
     The tick looks after it from then on. `changes` are of its other fields.
     """
     run = Run(
-        run_id=new_id(now),
+        run_id=run_id or new_id(now),
         task_id=task.task_id,
         trigger=trigger,
         slot=None,

@@ -197,12 +197,17 @@ class Runs:
             raise Conflict(f"the run has ended: {present.state.value}")
         return present
 
-    def retry(self, run_id: str, *, by: str, now: datetime) -> Run:
+    def retry(
+        self, run_id: str, *, by: str, now: datetime, new_run_id: str | None = None
+    ) -> Run:
         """Run the same version, with the same values, where it did not complete.
 
-        Returns the new run. Raises NotFound; Conflict if the run is not over, never
-        began, has nothing to retry, or its task or what a value names was deleted.
+        Returns the new run, which is made once by its id, if that is given. Raises
+        NotFound; Conflict if the run is not over, never began, has nothing to retry,
+        or its task or what a value names was deleted.
         """
+        if new_run_id and (made := store.get(new_run_id)):
+            return made
         run = self.get(run_id)
         if not run.state.is_terminal:
             raise Conflict(f"the run is not over: {run.state.value}")
@@ -221,6 +226,7 @@ class Runs:
             Trigger.RETRY,
             by=by,
             now=now,
+            run_id=new_run_id,
             task_version=run.task_version,
             retry_of=run_id,
             has_parameters=bool(given),

@@ -51,14 +51,17 @@ class Servers:
         by: str,
         now: datetime,
         scope: Scope = EVERYWHERE,
+        server_id: str | None = None,
     ) -> Server:
-        """Put a server on record.
+        """Put a server on record; once, if its id is given.
 
         Raises Invalid, Conflict if its name is taken, Forbidden.
         """
+        if server_id and (made := store.get(server_id)):
+            return made
         self._check(definition, None, scope)
         server = Server(
-            server_id=new_id(now),
+            server_id=server_id or new_id(now),
             version=1,
             created_by=by,
             created_at=now,

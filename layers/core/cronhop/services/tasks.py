@@ -53,13 +53,17 @@ class Tasks:
         now: datetime,
         scope: Scope = EVERYWHERE,
         template: Origin | None = None,
+        task_id: str | None = None,
     ) -> Task:
         """Put a task on record, and send it if it is due within the look-ahead.
 
+        Once, if its id is given, and sent by the tick if the first attempt died.
         Raises Invalid, Conflict if its name is taken, Forbidden.
         """
+        if task_id and (made := store.get(task_id)):
+            return made
         kept = self.checked(definition, scope)
-        task = _new(kept, by=by, now=now, template=template)
+        task = _new(kept, by=by, now=now, template=template, task_id=task_id)
         store.add(task)
         self.dispatcher.send_task(task, now)
         return task
@@ -210,18 +214,22 @@ class Tasks:
         *,
         by: str,
         now: datetime,
+        version: int | None = None,
         scope: Scope = EVERYWHERE,
     ) -> Task:
         """Bring a deleted task back; its schedule goes on from now.
 
         Raises NotFound if it is not kept any more, Conflict if it is not deleted or its
-        name is taken, Invalid if something that it names is gone.
+        name is taken, Invalid if something that it names is gone, PreconditionFailed
+        if `version` is given and not the one that was deleted.
         """
         old = store.get(task_id, or_deleted=True) if is_id(task_id) else None
         if old is None:
             raise NotFound(f"there is no task {task_id}")
         if old.deleted_at is None:
             raise Conflict("it is not deleted")
+        if version not in {None, old.version}:
+            raise PreconditionFailed("it was changed since you read it")
         new = replace(
             old,
             version=old.version + 1,
@@ -244,22 +252,25 @@ class Tasks:
         reason: str,
         by: str,
         now: datetime,
+        version: int | None = None,
     ) -> Task:
         """Hold back the task's slots from now on, instead of how it was before.
 
-        Raises NotFound, Invalid if `until` has passed.
+        Raises NotFound, Invalid if `until` has passed, PreconditionFailed if
+        `version` is given and not the present one; a pause is no new version.
         """
         hold = new_hold(until=until, reason=reason, by=by, now=now)
-        return self._hold(task_id, hold)
+        return self._hold(task_id, hold, version)
 
-    def resume(self, task_id: str) -> Task:
-        """Ensure that the task is not paused. Raises NotFound."""
-        return self._hold(task_id, None)
+    def resume(self, task_id: str, *, version: int | None = None) -> Task:
+        """Ensure that the task is not paused. Raises NotFound, PreconditionFailed."""
+        return self._hold(task_id, None, version)
 
-    def _hold(self, task_id: str, hold: Hold | None) -> Task:
-        task = self.get(task_id)
-        if not store.pause(task_id, hold):
-            raise NotFound(f"there is no task {task_id}")
+    def _hold(self, task_id: str, hold: Hold | None, version: int | None) -> Task:
+        task = self.get(task_id, version=version)
+        if not store.pause(task_id, hold, version=version):
+            self.get(task_id)
+            raise PreconditionFailed("it was changed since you read it")
         return replace(task, pause=hold)
 
     def run(
@@ -271,13 +282,17 @@ class Tasks:
         targets: Targets | None = None,
         parameters: Mapping[str, Any] | None = None,
         scope: Scope = EVERYWHERE,
+        run_id: str | None = None,
     ) -> Run:
         """Run the task now, beside its schedule. Raises NotFound, Invalid.
 
         On other servers than the task's, if `targets` says so, with other values of
         its parameters, if `parameters` does. The run is on record when this returns;
-        if the queue cannot be reached, the tick sends it.
+        if the queue cannot be reached, the tick sends it. With a `run_id` it is made
+        once, however often this is repeated.
         """
+        if run_id and (made := runs.get(run_id)):
+            return made
         task = self.get(task_id)
         given = accepted(task.definition, parameters or {}, scope)
         task.definition.filled(given).check_complete()
@@ -290,6 +305,7 @@ class Tasks:
             Trigger.MANUAL,
             by=by,
             now=now,
+            run_id=run_id,
             has_own_targets=targets is not None,
             has_parameters=bool(given),
         )
@@ -358,10 +374,11 @@ def _new(
     by: str,
     now: datetime,
     template: Origin | None = None,
+    task_id: str | None = None,
 ) -> Task:
     """Return the task that this definition makes now. Raises Invalid."""
     task = Task(
-        task_id=new_id(now),
+        task_id=task_id or new_id(now),
         definition=definition,
         version=1,
         schedule_version=1,

@@ -35,13 +35,16 @@ class Templates:
         by: str,
         now: datetime,
         scope: Scope = EVERYWHERE,
+        template_id: str | None = None,
     ) -> Template:
-        """Put a template on record.
+        """Put a template on record; once, if its id is given.
 
         Raises Invalid, Conflict if its name is taken, Forbidden.
         """
+        if template_id and (made := store.get(template_id)):
+            return made
         template = Template(
-            template_id=new_id(now),
+            template_id=template_id or new_id(now),
             definition=self._checked(definition, scope),
             version=1,
             created_by=by,
@@ -112,6 +115,7 @@ class Templates:
         by: str,
         now: datetime,
         scope: Scope = EVERYWHERE,
+        task_id: str | None = None,
     ) -> Task:
         """Make a task of the template, with these values as its defaults.
 
@@ -126,6 +130,7 @@ class Templates:
             now=now,
             scope=scope,
             template=template.origin,
+            task_id=task_id,
         )
 
     def tasks_of(

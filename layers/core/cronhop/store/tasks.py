@@ -445,12 +445,16 @@ def park(task: Task, reason: str) -> bool:
     )
 
 
-def pause(task_id: str, hold: Hold | None) -> bool:
-    """Let the task's slots be held back so, None: no more; False if it is gone."""
+def pause(task_id: str, hold: Hold | None, *, version: int | None) -> bool:
+    """Let the task's slots be held back so, None: no more.
+
+    False if it is gone, or not of this version, if one is given.
+    """
+    known = TaskRow.version.exists() if version is None else TaskRow.version == version
     return update(
         TaskRow(task_id=task_id),
         actions=set_or_remove((TaskRow.pause, hold)),
-        condition=TaskRow.version.exists() & TaskRow.deleted_at.does_not_exist(),
+        condition=known & TaskRow.deleted_at.does_not_exist(),
     )
 
 

@@ -39,10 +39,14 @@ class Hook:
         self._refused = refused
         self._context = context
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
+    def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, quote: bool = True
+    ) -> None:
         """Post the body once, and follow nowhere.
 
-        Raises DeliveryFailed unless the answer is a 2xx, whatever its body is.
+        Raises DeliveryFailed unless the answer is a 2xx, whatever its body is. The
+        error has the beginning of that if `quote` says so: a receiver may say back
+        the URL, which may be a secret.
         """
         try:
             check_url(url, allowed=self._allowed, refused=self._refused)
@@ -71,6 +75,7 @@ class Hook:
             said = "".join(
                 char if char.isprintable() else "?"
                 for char in text.decode(errors="replace")
+                if quote
             )
             raise DeliveryFailed(
                 f"HTTP {answer.status}: {said}".removesuffix(": "),
