@@ -26,7 +26,7 @@ IN_THE_PROJECT = {README, QUICKSTART, CURL}  # where `make` is
 
 # What a page has to show, in this order; a reader would miss it.
 SHOWN: dict[str, list[str]] = {
-    QUICKSTART: ["part 3 as app\n15\n", "cancelled"],
+    QUICKSTART: ["part 3 as app\n15\n", "It is being ended"],
     CURL: ["dumping as app", '"name": "web-2"'],
     FIRST_TASK: ["not ok: host_key: no host key is pinned", "Pinned the key", "\nok\n"],
     "docs/howto/private-servers.md": ["not ok: host_key", "Pinned the key", "\nok\n"],
