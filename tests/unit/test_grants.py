@@ -99,6 +99,12 @@ CALLS: dict[str, dict[str, dict[str, str]]] = {
         },
         "AuditTable/index/by_actor": {"dynamodb:Query": "cronhop.store.audit.of_actor"},
         "AuditTable/index/by_day": {"dynamodb:Query": "cronhop.store.audit.recent"},
+        "RequestsTable": {
+            "dynamodb:DeleteItem": "cronhop.store.requests.remove",
+            "dynamodb:GetItem": "cronhop.store.requests.get",
+            "dynamodb:PutItem": "cronhop.store.requests.add",
+            "dynamodb:UpdateItem": "cronhop.store.requests.take",
+        },
         "StatsTable": {"dynamodb:Query": "cronhop.store.stats.of_task"},
         "StatsTable/index/unsuccessful": {
             "dynamodb:Query": "cronhop.store.stats.unsuccessful"

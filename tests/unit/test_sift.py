@@ -1,12 +1,12 @@
-"""What of a long list somebody may see."""
+"""What of a long list somebody wants, and may see."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from cronhop.services.visible import PAGES, READ, visible
 
 from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.ids import new_id
+from cronhop.services.sift import PAGES, READ, sift
 from cronhop.store.page import Page
 
 STAGING = Scope(environments=frozenset({"staging"}))
@@ -33,12 +33,13 @@ def pages(known, *, limit, scope=STAGING, newest_first=False):
 
     after = None
     while True:
-        page = visible(
+        page = sift(
             listing,
             limit=limit,
             after=after,
-            scope=scope,
-            place=known.get,
+            wanted=None
+            if scope.is_everywhere
+            else lambda one: scope.admits(known[one]),
             key=lambda one: one,
             newest_first=newest_first,
         )
