@@ -95,6 +95,11 @@ PREVIEW = {"schedule": {"cron": "@daily"}}
 # nothing does ("whole").
 ROUTES = {
     "GET /v1/health": ("nobody", "whole", lambda f: ("/v1/health", None)),
+    "GET /v1/openapi.json": (
+        "nobody",
+        "whole",
+        lambda f: ("/v1/openapi.json", None),
+    ),
     "GET /v1/me": ("nobody", "whole", lambda f: ("/v1/me", None)),
     "GET /v1/audit": ("admin", "whole", lambda f: ("/v1/audit", None)),
     "GET /v1/credentials": ("admin", "whole", lambda f: ("/v1/credentials", None)),
