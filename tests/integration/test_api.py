@@ -999,7 +999,7 @@ def test_nobody_is_told_of_nothing(api, path, body, field):
     [
         ("DELETE", "/v1/runs/01J00000000000000000000000", "GET"),
         ("POST", "/v1/freeze", "GET, PUT, DELETE"),
-        ("OPTIONS", "/v1/servers/web/check", "POST"),
+        ("PATCH", "/v1/servers/web/check", "POST"),
         ("POST", "/v1/health", "GET"),
     ],
 )
