@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -75,6 +76,7 @@ class Ministack:
             )
         with step("Starting ministack"):
             self._clean()
+            self._forget_streams()
             self._process.start(
                 [program],
                 env=self._environment(),
@@ -106,6 +108,18 @@ class Ministack:
             "STATE_DIR": str(self._directory / "state"),
             "TMPDIR": str(self._directory / "tmp"),
         }
+
+    def _forget_streams(self) -> None:
+        """Let the tables' streams be followed from their beginning.
+
+        It keeps how far they were followed, but not the streams: these begin anew,
+        and nothing of them would be handed over until they are as long again.
+        """
+        kept = self._directory / "state" / "lambda.json"
+        if kept.exists():
+            state = json.loads(kept.read_text())
+            state["payload"]["dynamodb_stream_positions"]["data"] = {}
+            kept.write_text(json.dumps(state))
 
     def _clean(self) -> None:
         """Remove the layers that its workers have unpacked and left."""

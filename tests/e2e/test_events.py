@@ -100,6 +100,22 @@ def test_a_webhook_hears_of_a_failure(api: httpx.Client) -> None:
     assert api.get(f"/v1/channels/{name}").json()["last_delivery"]["ok"]
 
 
+def test_changes_are_told_after_a_restart(stack: Stack) -> None:
+    """The streams of the tables begin anew, and are followed from there."""
+    stack.stop()
+    stack.up()
+    with stack.http() as api:
+        body = {
+            "name": f"task {uuid.uuid4()}",
+            "spec": {"command": "true"},
+            "targets": {"selector": {"environment": f"none {uuid.uuid4()}"}},
+        }
+        task_id = api.post("/v1/tasks", json=body).json()["task_id"]
+        assert api.post(f"/v1/tasks/{task_id}/run").status_code == 202
+        path = f"/v1/tasks/{task_id}/stats"
+        wait_until(lambda: "failed" in api.get(path).text, timeout_s=60)
+
+
 def heard(stack: Stack, queue: str, run_id: str) -> dict[str, Any]:
     """Return the event about this run once it is there."""
     sqs = stack.client("sqs")
