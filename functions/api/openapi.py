@@ -22,6 +22,7 @@ from cronhop.domain.run import State
 from . import answers, bodies, rights
 from .body import JSON
 from .handler import DOCUMENT, OPEN_PATHS, app
+from .idempotency import HEADER
 from .problems import CONTENT_TYPE
 from .request import MAX_VERSION
 
@@ -391,6 +392,14 @@ PARAMETERS: Final[Mapping[str, Mapping[str, Any]]] = {
     },
 }
 
+IDEMPOTENCY_KEY: Final[Mapping[str, Any]] = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "example": "import-of-2026-11-22",
+}
+
 ERRORS: Final[Mapping[int, str]] = {
     400: "A value cannot be accepted, the body is no JSON, a field is unknown",
     401: "No access token, or not one of this stack's; the gateway's own answer is"
@@ -398,7 +407,8 @@ ERRORS: Final[Mapping[int, str]] = {
     403: "Your roles do not allow it",
     404: "There is no such thing, or it is not yours to see",
     409: "The present state forbids it",
-    412: "It was changed since you read it",
+    412: "It was changed since you read it, or has no ETag",
+    422: "The Idempotency-Key is another request's",
     413: "The body has more than 256 KiB",
     415: "The body is not sent as JSON",
     429: "Too many requests; the gateway says so, in plain JSON",
@@ -562,6 +572,8 @@ def _operation(
     declared = OPERATIONS[route]
     path = route.partition(" ")[2]
     parameters = [_parameter(path, one) for one in found.get("parameters", ())]
+    if route.startswith("POST "):
+        parameters.append(dict(IDEMPOTENCY_KEY))
     operation: dict[str, Any] = {
         "operationId": found["operationId"],
         "summary": declared.does,
@@ -643,16 +655,17 @@ def _error(status: int, schemas: _Schemas) -> dict[str, Any]:
 def _errors(route: str, declared: _Operation, operation: Mapping[str, Any]) -> set[int]:
     """Return the statuses of the errors that a route answers with."""
     errors = {400, 429, 500, 503, *declared.errors}
-    path = route.partition(" ")[2]
+    method, _, path = route.partition(" ")
     if path not in OPEN_PATHS:
         errors.add(401)
+    if method == "POST":
+        errors |= {409, 422}  # of its Idempotency-Key
+    if method != "GET":
+        errors.add(412)  # also for an If-Match of what has no ETag
     if rights.ROUTES[route] is not None:
         errors.add(403)
     if "{" in path:
         errors.add(404)
-    names = {one["name"] for one in operation.get("parameters", ())}
-    if "If-Match" in names:
-        errors.add(412)
     if "requestBody" in operation:
         errors |= {413, 415}
     return errors

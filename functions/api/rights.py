@@ -95,7 +95,7 @@ def methods(path: str) -> list[str]:
     """Return the methods that there are for a path, none if it leads nowhere."""
     parts = path.split("/")
     routes = (route.split(" ") for route in ROUTES)
-    return [method for method, form in routes if _leads(form.split("/"), parts)]
+    return sorted(method for method, form in routes if _leads(form.split("/"), parts))
 
 
 def _leads(form: Sequence[str], parts: Sequence[str]) -> bool:

@@ -36,7 +36,7 @@ SHOWN: dict[str, list[str]] = {
         "\nok\n",
         "Replaced report-pass",
     ],
-    "docs/howto/import-crontabs.md": ["nightly dump", "tasks were made", "dumped"],
+    "docs/howto/import-crontabs.md": ["backup", "tasks were made", "dumped"],
     "docs/howto/tasks-as-code.md": [
         "Done: 1 of 1.",
         "30 2 * * 7 -> 45 2 * * 7",

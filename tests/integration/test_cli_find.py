@@ -18,6 +18,7 @@ def test_tasks_are_found(cronhop, world, api):
     """Each option is asked of the API; servers by name, tags as elsewhere here."""
     web, db = world.add_server(name="web-1"), world.add_server(name="db-1")
     dump = world.add_task(db, name="dump")
+    world.clock.move(seconds=1)  # ids sort by time
     deploy = world.add_task(web, name="deploy")
     path = f"/v1/tasks/{deploy.task_id}"
     api("PATCH", path, {"tags": {"team": "web"}, "schedule": {"every_s": 60}})

@@ -144,6 +144,6 @@ def test_odd_groups_give_no_rights(api, groups):
     claims = {**CLAIMS, "cognito:groups": groups}
 
     assert api("GET", "/v1/tasks", claims=claims).status == 403
-    assert api("POST", "/v1/freeze", {}, claims=claims).status == 404
+    assert api("POST", "/v1/freeze", {}, claims=claims).status == 405
     assert api("PUT", "/v1/freeze", {}, claims=claims).status == 403
     assert api("GET", "/v1/me", claims=claims).body["actions"] == []
