@@ -12,6 +12,9 @@ import pytest
 from local.sshd import Sshd
 from local.stack import NAME, Stack
 
+SLEPT_S = 0.5
+TOLD = 10  # of the busiest servers
+
 
 @pytest.fixture
 def server_id(api: httpx.Client, sshd: Sshd) -> str:
@@ -35,7 +38,7 @@ def test_a_run_that_ended_is_in_the_statistics(
     """Of its task, of its server and of the fleet; and that it never succeeded."""
     body = {
         "name": f"task {uuid.uuid4()}",
-        "spec": {"command": "sleep 0.5; exit 3"},
+        "spec": {"command": f"sleep {SLEPT_S}; exit 3"},
         "targets": {"server_ids": [server_id]},
     }
     task_id = api.post("/v1/tasks", json=body).json()["task_id"]
@@ -48,13 +51,14 @@ def test_a_run_that_ended_is_in_the_statistics(
     assert (counted["success_rate"], counted["last_success"]) == (0, None)
     assert 0.47 <= counted["p50_s"] < 10
     assert fleet["states"]["failed"] >= 1
-    (busy,) = (
-        one
-        for one in fleet["busiest_servers"]["items"]
-        if one["server_id"] == server_id
-    )
-    assert busy["states"] == {"failed": 1}
-    assert busy["busy_s"] >= 0.5
+    busiest = fleet["busiest_servers"]["items"]
+    assert busiest == sorted(busiest, key=lambda one: one["busy_s"], reverse=True)
+    mine = [one for one in busiest if one["server_id"] == server_id]
+    # Other tests share the stack: ten servers may have been busier than this one.
+    assert mine or (len(busiest) == TOLD and busiest[-1]["busy_s"] >= SLEPT_S)
+    for one in mine:
+        assert one["states"] == {"failed": 1}
+        assert one["busy_s"] >= SLEPT_S
 
 
 def test_alarms_are_there(stack: Stack) -> None:
