@@ -32,7 +32,7 @@ class Race:
         real = getattr(module, name)
 
         def interrupted(*args, **kwargs):
-            if not self.is_inside and self.chance.random() < 0.2:
+            if not self.is_inside and self.chance.random() < 0.5:
                 self.is_inside = True
                 self.overtaken += 1
                 now = self.world.clock() + timedelta(
