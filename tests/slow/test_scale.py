@@ -26,7 +26,7 @@ def crowd(tmp_path):
 
 
 @pytest.mark.timeout(1200)
-def test_twenty_thousand_tasks_in_a_minute(crowd, capsys):
+def test_twenty_thousand_tasks_in_a_minute(crowd):
     """All are started once, the oldest first, and no tick takes longer than it may."""
     slots = crowd.add_tasks(DUE, seconds=60)
     due = {slot_run_id(task_id, slot): slot for task_id, slot in slots.items()}

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from cronhop.domain.address import check_host, is_within, literal
 from cronhop.domain.run import Run, State
+from cronhop.domain.tally import JUDGED
 from cronhop.errors import Invalid
 
 MAX_CHANNELS = 50
@@ -19,9 +20,6 @@ MAX_RULES = 200
 MAX_URL = 2000  # characters
 LONG_AT_LEAST = timedelta(minutes=1)
 LATE_S = 30  # a run that began so long after it was due is late, if a rule says no more
-FAILURES = frozenset({State.FAILED, State.TIMEOUT, State.LOST})
-#: What says how a task fares; what was held back or cancelled says nothing of it.
-TELLING = FAILURES | {State.COMPLETED, State.MISSED}
 
 
 class Occasion(StrEnum):
@@ -186,7 +184,7 @@ def recovered(before: Sequence[Run]) -> bool:
 
     `before` are runs of the task, newest first.
     """
-    last = next((run for run in before if run.state in TELLING), None)
+    last = next((run for run in before if run.state in JUDGED), None)
     return last is not None and last.state is not State.COMPLETED
 
 

@@ -101,20 +101,14 @@ def rule(name: str) -> Rule | None:
 
 def channels(*, limit: int, after: str | None) -> Page[Channel]:
     """Return channels by name, those after the name `after`."""
-    found = _query(_CHANNEL, limit, after)
-    return Page(
-        items=[_channel(row) for row in found[:limit]],
-        last=found[limit - 1].name if len(found) > limit else None,
-    )
+    rows, last = _query(_CHANNEL, limit, after)
+    return Page(items=[_channel(row) for row in rows], last=last)
 
 
 def rules(*, limit: int, after: str | None) -> Page[Rule]:
     """Return rules by name, those after the name `after`."""
-    found = _query(_RULE, limit, after)
-    return Page(
-        items=[_rule(row) for row in found[:limit]],
-        last=found[limit - 1].name if len(found) > limit else None,
-    )
+    rows, last = _query(_RULE, limit, after)
+    return Page(items=[_rule(row) for row in rows], last=last)
 
 
 def record_delivery(name: str, delivery: Delivery) -> None:
@@ -177,8 +171,11 @@ def _get(kind: str, name: str) -> NotificationRow | None:
         return None
 
 
-def _query(kind: str, limit: int, after: str | None) -> list[NotificationRow]:
-    return list(
+def _query(
+    kind: str, limit: int, after: str | None
+) -> tuple[list[NotificationRow], str | None]:
+    """Return a page of rows, and the name of the last of them if more follow."""
+    found = list(
         NotificationRow.query(
             kind,
             NotificationRow.name > after if after else None,
@@ -186,6 +183,7 @@ def _query(kind: str, limit: int, after: str | None) -> list[NotificationRow]:
             consistent_read=True,
         )
     )
+    return found[:limit], found[limit - 1].name if len(found) > limit else None
 
 
 def _kind(thing: Channel | Rule) -> str:
