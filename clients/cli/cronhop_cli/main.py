@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import __version__, audit, code, login, runs, schedule
+from . import __version__, audit, code, login, runs, schedule, stats
 from .command import AsJson, NamedProfile, remember
 from .credentials import credentials
 from .crontab import imports
@@ -58,6 +58,7 @@ app.add_typer(tasks)
 app.add_typer(templates)
 runs.add_to(app)
 schedule.add_to(app)
+stats.add_to(app)
 code.add_to(app)
 app.add_typer(imports)
 app.add_typer(channels)
