@@ -150,7 +150,8 @@ def delete(context: typer.Context, server: ServerName, yes: Yes = False) -> None
     here = session.of(context)
     found = names.server(here.api, server)
     confirm(f"Remove the server {found['name']!r}?", yes=yes)
-    here.api.delete(f"/v1/servers/{found['server_id']}")
+    path = f"/v1/servers/{found['server_id']}"
+    here.api.delete(path, f'"{found["version"]}"')
     _say(here, found, "Removed")
 
 

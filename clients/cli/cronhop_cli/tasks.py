@@ -266,7 +266,8 @@ def delete(context: typer.Context, task: TaskName, yes: Yes = False) -> None:
     here = session.of(context)
     found = names.task(here.api, task)
     confirm(f"Delete the task {found['name']!r}?", yes=yes)
-    here.api.delete(f"/v1/tasks/{found['task_id']}")
+    path = f"/v1/tasks/{found['task_id']}"
+    here.api.delete(path, f'"{found["version"]}"')
     _say(here, found, "Deleted")
 
 

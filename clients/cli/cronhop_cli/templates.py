@@ -95,7 +95,8 @@ def delete(context: typer.Context, template: TemplateName, yes: Yes = False) -> 
     here = session.of(context)
     found = names.template(here.api, template)
     confirm(f"Delete the template {found['name']!r}?", yes=yes)
-    here.api.delete(f"/v1/templates/{found['template_id']}")
+    path = f"/v1/templates/{found['template_id']}"
+    here.api.delete(path, f'"{found["version"]}"')
     if here.as_json:
         show_json(found)
     else:
