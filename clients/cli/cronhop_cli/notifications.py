@@ -21,6 +21,7 @@ from .terminal import note, say, show_json, show_table, show_yaml, yaml_text
 TEST_S = 60.0  # seconds until something that is sent must have come to a channel
 LOOK_EVERY_S = 1.0
 _MADE = frozenset({"version", "created_by", "created_at", "updated_at"})
+_TOLD = frozenset({"last_delivery", "last_test"})  # of a channel, by what is sent
 
 channels = noun("channels", "Ways to tell somebody.")
 rules = noun("rules", "When which channels are told.")
@@ -107,8 +108,7 @@ def edit_channel(context: typer.Context, name: ChannelName, yes: Yes = False) ->
     """Change a channel in your editor ($VISUAL, $EDITOR), after showing what changes."""
     here = session.of(context)
     found = _found(here.api, "channel", name)
-    before = _fields(found)
-    before.pop("last_delivery", None)
+    before = {key: value for key, value in _fields(found).items() if key not in _TOLD}
     after = edited(here, yaml_text(before), _read)
     _put(here, "channel", found, before, after, yes=yes)
 
@@ -123,10 +123,10 @@ def delete_channel(context: typer.Context, name: ChannelName, yes: Yes = False) 
 def try_channel(context: typer.Context, name: ChannelName) -> None:
     """Send something over a channel, and say what became of it. Ends with 1 if not ok."""
     here = session.of(context)
-    found = _found(here.api, "channel", name)
+    _found(here.api, "channel", name)
     path = _path("channel", name)
-    here.api.post(f"{path}/test")
-    delivery = _next_delivery(here, path, found["last_delivery"])
+    test_id = here.api.post(f"{path}/test")["test_id"]
+    delivery = _delivered(here, path, f"{test_id}#test#{name}")
     if here.as_json:
         show_json(delivery)
     else:
@@ -136,11 +136,12 @@ def try_channel(context: typer.Context, name: ChannelName) -> None:
         raise typer.Exit(1)
 
 
-def _next_delivery(here: Session, path: str, before: object) -> Mapping[str, Any]:
+def _delivered(here: Session, path: str, notification: str) -> Mapping[str, Any]:
+    """Return what became of this test: others may be sent meanwhile."""
     until = time.monotonic() + TEST_S
     while time.monotonic() < until:
-        delivery: Mapping[str, Any] | None = here.api.get(path)["last_delivery"]
-        if delivery and delivery != before:
+        delivery: Mapping[str, Any] | None = here.api.get(path).get("last_test")
+        if delivery and delivery["id"] == notification:
             return delivery
         here.api.pause(LOOK_EVERY_S)
     raise Failure(
