@@ -116,3 +116,10 @@ def test_its_bounds_are_those_of_the_api(name: str) -> None:
             wanted = [one[key] for one in bounds if key in one]
             if wanted:
                 assert [resolved(known[field_name])[key]] == wanted, field_name
+
+
+def test_a_template_has_the_fields_of_a_task() -> None:
+    """To the API its body is that of a task."""
+    lists = schema()["properties"]
+
+    assert lists["templates"]["items"] == lists["tasks"]["items"]

@@ -15,8 +15,8 @@ from .editor import edit_task
 from .errors import Failure, Usage
 from .find import CreatedBy, Newest, order
 from .session import Session
-from .task_file import read_task
-from .task_form import Task, from_api, servers_of, to_api
+from .task_file import read_one
+from .task_form import Entity, Task, from_api, servers_of, to_api
 from .terminal import note, say, show_json, show_table, show_yaml
 
 tasks = noun("tasks", "What to do, where and when.")
@@ -202,7 +202,7 @@ def create(
     if file is not None:
         if any((name, command, server, cron, every, timeout, env, secret)):
             raise Usage("a file says it all", hint="leave the rest out")
-        form = read_task(file)
+        form = read_one(file, Entity.TASK)
     else:
         form = _form(name, command, server, cron, tz, every)
         if timeout is not None:
@@ -257,7 +257,7 @@ def edit(context: typer.Context, task: TaskName, yes: Yes = False) -> None:
     """Change a task in your editor ($VISUAL, $EDITOR), after showing what changes."""
     here = session.of(context)
     found = names.task(here.api, task)
-    edit_task(here, found, f"/v1/tasks/{found['task_id']}", yes=yes)
+    edit_task(here, Entity.TASK, found, yes=yes)
 
 
 @verb(tasks, "delete", examples=['cronhop tasks delete "nightly dump"'])

@@ -13,8 +13,8 @@ from .command import Yes, confirm, noun, verb
 from .editor import edit_task
 from .errors import Usage
 from .parameters import Params, typed
-from .task_file import read_task
-from .task_form import from_api
+from .task_file import read_one
+from .task_form import Entity, from_api
 from .tasks import body_of, schedule_of
 from .terminal import note, say, show_json, show_table, show_yaml
 
@@ -73,7 +73,8 @@ def create(
 ) -> None:
     """Make a template of a file. It says what a task's file would."""
     here = session.of(context)
-    made = here.api.post("/v1/templates", body_of(here, read_task(file)))
+    form = read_one(file, Entity.TEMPLATE)
+    made = here.api.post("/v1/templates", body_of(here, form))
     if here.as_json:
         show_json(made)
         return
@@ -86,7 +87,7 @@ def edit(context: typer.Context, template: TemplateName, yes: Yes = False) -> No
     """Change a template in your editor ($VISUAL, $EDITOR). Its tasks stay as they are."""
     here = session.of(context)
     found = names.template(here.api, template)
-    edit_task(here, found, f"/v1/templates/{found['template_id']}", yes=yes)
+    edit_task(here, Entity.TEMPLATE, found, yes=yes)
 
 
 @verb(templates, "delete", examples=["cronhop templates delete deploy"])
