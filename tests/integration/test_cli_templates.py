@@ -77,6 +77,60 @@ def test_a_task_of_a_template(cronhop, template, world):
     assert "template" not in exported.out
 
 
+def test_a_task_of_a_template_and_a_file(cronhop, template, world, tmp_path):
+    """Any field can stand instead of the template's, servers by name."""
+    web_2 = world.add_server(name="web-2")
+    path = tmp_path / "shop.yaml"
+    path.write_text(
+        "targets: {servers: [web-2]}\n"
+        "retry: {max_attempts: 3, on: [failed]}\n"
+        "tags: {team: web}\n"
+        "overlap: queue\n"
+    )
+    words = ["templates", "instantiate", "deploy", "--param", "VERSION=3"]
+
+    made = cronhop.json(*words, "shop", "-f", str(path), "--timeout", "5")
+    piped = cronhop.json(*words, "pipe", "-f", "-", stdin="catch_up: all")
+
+    assert made["targets"]["server_ids"] == [web_2.server_id]
+    assert (made["retry"]["max_attempts"], made["retry"]["on"]) == (3, ["failed"])
+    assert (made["tags"], made["overlap"]) == ({"team": "web"}, "queue")
+    assert (made["timeout_s"], made["spec"]) == (5, template["spec"])
+    assert (piped["catch_up"], piped["timeout_s"]) == ("all", 60)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "overlaps: queue",
+            "-:1: overlaps: there is no such field; did you mean 'over",
+        ),
+        ("tags: {}\ntimeout_s: x", "-:2: timeout_s: 'x' is not of type 'integer'"),
+        ("targets: {servers: [web-2]}", "did you mean 'web-1'?"),
+        ("schedule: {cron: 0 0 31 2 *}", "schedule.cron: "),
+        ("spec: {command: x}", "spec: "),
+        ("name: x", "says what is said beside it: name"),
+        ("parameters: []", "says what is said beside it: parameters"),
+        ("enabled: true", "says what is said beside it: enabled"),
+        ("- tags", "is not of type 'object'"),
+    ],
+    ids=[
+        *("field", "type", "server", "schedule", "spec"),
+        *("name", "parameters", "twice", "list"),
+    ],
+)
+def test_a_file_that_cannot_be(cronhop, template, text, said):
+    """What is wrong is said, with the field; and nothing is made."""
+    words = ["templates", "instantiate", "deploy", "a", "--param", "VERSION=1"]
+
+    done = cronhop(*words, "--disabled", "-f", "-", stdin=text)
+
+    assert done.code != 0
+    assert said in done.err
+    assert cronhop.json("tasks", "list")["items"] == []
+
+
 def test_a_task_that_cannot_be_made(cronhop, template):
     """What the declaration says, and what the API says, is told; nothing is made."""
     words = ["templates", "instantiate", "deploy", "a"]

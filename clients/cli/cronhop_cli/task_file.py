@@ -99,12 +99,26 @@ def read_one(path: Path, entity: Entity) -> Task:
                 hint=f"cronhop apply {path}",
             )
         return there[0].form
-    one = {"$ref": "#/$defs/task", "$defs": schema()["$defs"]}
-    _refuse(
-        [f"{path}:{line}: {text}" for line, text in _problems(document, lines, one)]
+    return _checked(path, document, lines, {"$ref": "#/$defs/task"})
+
+
+def read_some(path: Path) -> Task:
+    """Return those fields of a task that a file has."""
+    document, lines = read(path)
+    return _checked(
+        path, document, lines, {**schema()["$defs"]["task"], "required": []}
     )
-    task: Task = document
-    return task
+
+
+def _checked(
+    path: Path, document: Any, lines: dict[Route, int], wanted: dict[str, Any]
+) -> Task:
+    wanted = {**wanted, "$defs": schema()["$defs"]}
+    _refuse(
+        [f"{path}:{line}: {text}" for line, text in _problems(document, lines, wanted)]
+    )
+    checked: Task = document
+    return checked
 
 
 def read(path: Path) -> tuple[Any, dict[Route, int]]:
