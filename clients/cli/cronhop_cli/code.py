@@ -52,7 +52,7 @@ def export(
     task: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TASK]...", help="Names or ids; else all tasks and templates."
+            metavar="TASK", help="Names or ids; else all tasks and templates."
         ),
     ] = None,
     template: Annotated[
@@ -60,7 +60,8 @@ def export(
         typer.Option(metavar="NAME", help="A template; may be repeated."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="Write it there instead of to stdout.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write it there instead of to stdout."),
     ] = None,
 ) -> None:
     """Write tasks and templates as YAML that `cronhop apply` takes.
@@ -131,7 +132,7 @@ def show_plan(
 
 
 def apply(context: typer.Context, file: File, yes: Yes = False) -> None:
-    """Make the tasks and templates as a file says, after showing the plan.
+    """Do what a file says, after showing the plan.
 
     What is not in the file is left alone; applied again, it changes nothing. What
     somebody changes meanwhile is not written over. Tasks that were made of a template

@@ -32,7 +32,7 @@ RuleName = Annotated[str, typer.Argument(metavar="NAME", help="Of the rule.")]
 
 @verb(channels, "list")
 def list_channels(context: typer.Context) -> None:
-    """List all channels by name, with what became of the last thing sent over each."""
+    """List all channels by name, each with its last delivery."""
     here = session.of(context)
     items = list(here.api.items("/v1/channels"))
     if here.as_json:
@@ -81,9 +81,13 @@ def show_channel(context: typer.Context, name: ChannelName) -> None:
 def create_channel(
     context: typer.Context,
     name: ChannelName,
-    kind: Annotated[str, typer.Option(help="webhook, slack or sns.")],
-    url: Annotated[str | None, typer.Option(help="Of a webhook.")] = None,
-    topic_arn: Annotated[str | None, typer.Option(help="Of sns.")] = None,
+    kind: Annotated[str, typer.Option(metavar="KIND", help="webhook, slack or sns.")],
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where a webhook is posted to.")
+    ] = None,
+    topic_arn: Annotated[
+        str | None, typer.Option(metavar="ARN", help="Of the topic of sns.")
+    ] = None,
     credential: Annotated[
         str | None,
         typer.Option(
@@ -105,7 +109,7 @@ def create_channel(
 
 @verb(channels, "edit", examples=["cronhop channels edit ops"])
 def edit_channel(context: typer.Context, name: ChannelName, yes: Yes = False) -> None:
-    """Change a channel in your editor ($VISUAL, $EDITOR), after showing what changes."""
+    """Change a channel in your editor ($VISUAL, $EDITOR). What changes is shown first."""
     here = session.of(context)
     found = _found(here.api, "channel", name)
     before = {key: value for key, value in _fields(found).items() if key not in _TOLD}
@@ -207,7 +211,7 @@ def create_rule(
         list[str],
         typer.Option(
             metavar="OCCASION",
-            help="failure, recovery, success, late, missed; may be repeated.",
+            help="failure, recovery, success, late, missed, long; may be repeated.",
         ),
     ],
     channel: Annotated[
@@ -217,7 +221,7 @@ def create_rule(
         str | None, typer.Option(metavar="TASK", help="Of this task's runs only.")
     ] = None,
     environment: Annotated[
-        str | None, typer.Option(metavar="WORD", help="Of its tasks' runs only.")
+        str | None, typer.Option(metavar="WORD", help="Of runs of its tasks only.")
     ] = None,
     late: Annotated[
         int | None,
@@ -244,7 +248,7 @@ def create_rule(
 
 @verb(rules, "edit", examples=["cronhop rules edit prod"])
 def edit_rule(context: typer.Context, name: RuleName, yes: Yes = False) -> None:
-    """Change a rule in your editor ($VISUAL, $EDITOR), after showing what changes."""
+    """Change a rule in your editor ($VISUAL, $EDITOR). What changes is shown first."""
     here = session.of(context)
     found = _found(here.api, "rule", name)
     before = _rule_form(here, found)

@@ -23,12 +23,14 @@ _MINUTES = 60  # an hour
 FirstDay = Annotated[
     str | None,
     typer.Option(
-        "--from", metavar="DAY", help="The first one, in UTC; else six before the last."
+        "--from",
+        metavar="DAY",
+        help="The first day (UTC), 2026-06-01; else six before the last.",
     ),
 ]
 LastDay = Annotated[
     str | None,
-    typer.Option("--to", metavar="DAY", help="The last one, in UTC; else today."),
+    typer.Option("--to", metavar="DAY", help="The last day (UTC); else today."),
 ]
 
 
@@ -42,9 +44,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def of_all(context: typer.Context, start: FirstDay = None, end: LastDay = None) -> None:
-    """Show what all tasks did, day by day: ended runs by state, and how many began late.
+    """Show what all tasks did, day by day.
 
-    Then the servers on which commands ran longest, and the tasks of which no run was
+    Ended runs by state, the rate of success, how many began late. Then the servers on which commands ran longest, and the tasks of which no run was
     ever completed. Success is what was completed among the runs that were completed,
     failed, timeout, lost or missed; late is what began more than 30 s after it was due.
     """
@@ -83,9 +85,9 @@ def of_task(
     start: FirstDay = None,
     end: LastDay = None,
 ) -> None:
-    """Show what a task did, day by day: as `cronhop stats`, and how long it took.
+    """Show what a task did, day by day, and how long it took.
 
-    Half of its runs took no longer than P50, 95 of a hundred no longer than P95.
+    What is counted is that of `cronhop stats`. Half of its runs took no longer than P50, 95 of a hundred no longer than P95.
     """
     here = session.of(context)
     task_id = names.task(here.api, task)["task_id"]

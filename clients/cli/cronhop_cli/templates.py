@@ -70,7 +70,9 @@ def create(
     context: typer.Context,
     file: Annotated[
         Path,
-        typer.Option("--file", "-f", help="YAML, as of one task; - is stdin."),
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="YAML, as of one task; - is stdin."
+        ),
     ],
 ) -> None:
     """Make a template of a file. It says what a task's file would."""
@@ -108,7 +110,10 @@ def delete(context: typer.Context, template: TemplateName, yes: Yes = False) -> 
 
 @verb(templates, "tasks", examples=["cronhop templates tasks deploy"])
 def made_of_it(context: typer.Context, template: TemplateName) -> None:
-    """List the tasks that were made of a template, and which are of an older version."""
+    """List the tasks made of a template, and which are behind.
+
+    Behind are those of an older version of it.
+    """
     here = session.of(context)
     found = names.template(here.api, template)
     items = list(here.api.items(f"/v1/templates/{found['template_id']}/tasks"))
@@ -160,7 +165,8 @@ def instantiate(
         bool, typer.Option("--no-schedule", help="Due by hand only.")
     ] = False,
     timeout: Annotated[
-        int | None, typer.Option(metavar="SECONDS", help="Instead of the template's.")
+        int | None,
+        typer.Option(metavar="SECONDS", help="How long it may take instead."),
     ] = None,
     disabled: Annotated[
         bool, typer.Option("--disabled", help="Its schedule is not followed yet.")
@@ -170,13 +176,14 @@ def instantiate(
         typer.Option(
             "--file",
             "-f",
+            metavar="FILE",
             help="Any fields of a task as YAML, instead of the template's; - is stdin.",
         ),
     ] = None,
 ) -> None:
-    """Make a task of a template, whose defaults are the values that are given.
+    """Make a task of a template.
 
-    What the template says besides can be said otherwise, by options or by a file,
+    The values that are given are its defaults. What the template says besides can be said otherwise, by options or by a file,
     each field as a whole; but not what the task does: its kind and spec.
     """
     here = session.of(context)
