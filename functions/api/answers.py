@@ -439,7 +439,7 @@ class Rule(Made):
     """When which channels are told."""
 
     name: str
-    on: list[Literal["failure", "recovery", "success", "late", "missed"]]
+    on: list[Literal["failure", "recovery", "success", "late", "missed", "long"]]
     channels: list[str]
     task_id: str | None
     environment: str | None
