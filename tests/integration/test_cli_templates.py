@@ -298,7 +298,7 @@ def test_one_template_of_a_file(cronhop, file):
 
     several = cronhop("templates", "create", "-f", file())
     task = cronhop("tasks", "create", "-f", file(text=one))
-    made = cronhop("templates", "create", "-f", file(text=one))
+    made = cronhop("templates", "create", "-f", "-", stdin=one)
 
     assert (several.code, task.code) == (1, 1)
     assert "has 1 task and 2 templates, not one template" in several.err

@@ -133,6 +133,19 @@ def test_it_waits_as_long_as_it_is_told_to(api, world):
     assert world.waits == [7, 0.6, 2]
 
 
+def test_it_waits_for_a_try_that_is_worked_on(api, world):
+    """As long as the API may take; that it goes on is no try of its own."""
+    in_progress = [problem(409, **{"Retry-After": "2"})] * 18
+    world.answers = [LOST, *in_progress, DONE, LOST, *in_progress * 2]
+
+    assert ask(api, POST) == {"done": True}
+    with pytest.raises(Unknown):
+        ask(api, POST)
+
+    assert sum(world.waits[:19]) > 35
+    assert len(world.asked) == 20 + 1 + 21
+
+
 @pytest.mark.parametrize("words", [PUT, PATCH, DELETE], ids=["PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize(
     "lost", [SILENT, answer(504), answer(503)], ids=["silent", "504", "503"]

@@ -16,6 +16,8 @@ from .http import client, unreachable
 PAGE = 100  # items, the most that the API gives at once
 MAX_PAGES = 200  # of a list: 20,000 items
 RETRIES_S = (0.3, 0.6, 1.2, 2.4)  # seconds before a request is tried again
+# The API works on a request for up to 29 s, and lets its key go after 35 s.
+IN_PROGRESS_S = (2.0,) * 20
 MAX_RETRY_AFTER_S = 30.0
 _PASSES = frozenset({429, 502, 503, 504})  # statuses that may pass by themselves
 _UNCERTAIN = frozenset({500, 502, 503, 504})  # statuses that do not say what was done
@@ -134,11 +136,14 @@ class Api:
         # Only looks, or is done once however often it comes.
         is_once = method == "GET" or not _ONCE.isdisjoint(request.headers)
         may_be_done = False
-        for wait_s in (*RETRIES_S, None):
+        waits, waits_in_progress = iter(RETRIES_S), iter(IN_PROGRESS_S)
+        while True:
             tried = self._try(request)
             may_be_done |= method != "GET" and tried.may_be_done
-            again = tried.passes and (is_once or not may_be_done)
-            if wait_s is None or not again:
+            if not tried.passes or (may_be_done and not is_once):
+                break
+            wait_s = next(waits_in_progress if tried.in_progress else waits, None)
+            if wait_s is None:
                 break
             self._sleep(max(wait_s, tried.retry_after_s))
         if tried.failure is None:
@@ -147,7 +152,8 @@ class Api:
             raise tried.failure
         if method == "DELETE" and tried.status == _NOT_FOUND:
             return {}  # a try before has done it
-        raise _in_doubt(tried)
+        is_refused = not (tried.passes or tried.may_be_done)
+        raise _in_doubt(tried.failure, is_refused=is_refused)
 
     def _try(self, request: httpx.Request) -> _Try:
         """Send a request once, and again if its token is refused."""
@@ -187,6 +193,7 @@ class _Try:
     | passes        | whether it may go otherwise a moment later                 |
     | may_be_done   | whether what was asked for may be done, or begun, although |
     |               | this answer does not say so                                |
+    | in_progress   | whether the API is still working on a try before           |
     | retry_after_s | seconds that the API wants to be left alone                |
     """
 
@@ -195,6 +202,7 @@ class _Try:
     status: int | None = None
     passes: bool = False
     may_be_done: bool = False
+    in_progress: bool = False
     retry_after_s: float = 0.0
 
 
@@ -204,7 +212,6 @@ def _answered(answer: httpx.Response) -> _Try:
         return _Try(document=_read(answer), status=status)
     except (Refused, Unreachable) as exc:
         failure = exc
-    # A try before, which has the same key.
     in_progress = status == _CONFLICT and "Retry-After" in answer.headers
     # Where the API itself says that it cannot just now, nothing was changed; a gateway
     # says so of what takes too long.
@@ -215,14 +222,17 @@ def _answered(answer: httpx.Response) -> _Try:
         status=status,
         passes=status in _PASSES or in_progress,
         may_be_done=in_progress or (status in _UNCERTAIN and not not_now),
+        in_progress=in_progress,
         retry_after_s=_retry_after_s(answer),
     )
 
 
-def _in_doubt(tried: _Try) -> Failure:
-    """Return what is told of a change that may have been made without our knowing."""
-    failure = tried.failure or Failure("")
-    if not (tried.passes or tried.may_be_done):
+def _in_doubt(failure: Failure, *, is_refused: bool) -> Failure:
+    """Return what is told of a change that may have been made without our knowing.
+
+    `is_refused` says that at least the last try has changed nothing.
+    """
+    if is_refused:
         failure.details += (
             "an earlier try had no answer: it may have been done by it",
         )

@@ -66,15 +66,7 @@ def read_all(path: Path) -> list[Written]:
         wrong = list(_problems(document, lines, schema()))
         problems += [f"{file}:{line}: {text}" for line, text in wrong]
         if not wrong:
-            found += [
-                Written(
-                    entity=entity,
-                    form=form,
-                    place=f"{file}:{_line(lines, (entity.plural, number))}",
-                )
-                for entity in Entity
-                for number, form in enumerate(document.get(entity.plural, []))
-            ]
+            found += _written(document, lines, file)
     first: dict[tuple[Entity, str], str] = {}
     for one in found:
         key = (one.entity, one.form["name"])
@@ -92,7 +84,8 @@ def read_one(path: Path, entity: Entity) -> Task:
     """
     document, lines = read(path)
     if isinstance(document, dict) and not _LISTS.isdisjoint(document):
-        there = read_all(path)
+        _checked(path, document, lines, schema())
+        there = list(_written(document, lines, path))
         if [one.entity for one in there] != [entity]:
             raise Failure(
                 f"{path} has {counted(one.entity for one in there)}, not one {entity}",
@@ -144,6 +137,13 @@ def read(path: Path) -> tuple[Any, dict[Route, int]]:
     finally:
         loader.dispose()
     return document, lines
+
+
+def _written(document: Any, lines: dict[Route, int], path: Path) -> Iterator[Written]:
+    for entity in Entity:
+        for number, form in enumerate(document.get(entity.plural, [])):
+            place = f"{path}:{_line(lines, (entity.plural, number))}"
+            yield Written(entity=entity, form=form, place=place)
 
 
 def counted(entities: Iterable[Entity]) -> str:
