@@ -133,6 +133,36 @@ def test_executor_killed_anywhere(world, server, marks, monkeypatch):
         check(world, task, marks)
 
     check(world, task, marks)
-    # At least: run, task, holder, hold, begin, run, claim, version, server,
-    # credential, secret, start, output, outcome, row, end, release, clean, settle.
-    assert deaths >= 2 * 19
+    # Run, task, hold, begin, claim, server, credential, secret, start, output,
+    # outcome, end, release, clean, settle; alarm: mine, raised, told.
+    assert deaths >= 2 * 18
+
+
+def test_executor_answers_lost(world, server, marks):
+    """Lose the answer of each call of a run: it ends at once, and somebody is told."""
+    call = late = 0
+    while True:
+        task = add_task(world, server, marks)
+        world.tick()
+        run_id = slot_run_id(task.task_id, task.next_run)
+        (message,) = (one for one, _ in world.messages() if one.run_id == run_id)
+        world.restart()
+        world.deathtrap.set_lossy(call)
+        run = world.handle(message)
+        is_through = world.deathtrap.calls <= call
+        world.deathtrap.set_lossy(None)
+
+        assert (run.state, run.reason) == (State.FAILED, "exit code 3")
+        if not world.alarms():
+            late += 1
+            world.clock.move(minutes=3)
+            world.tick()
+            world.deliver()
+            assert world.alarms()
+        check(world, task, marks)
+        if is_through:
+            break
+        call += 1
+
+    assert call >= 16  # as above, without the two on the host
+    assert late <= 1  # who does not hear that the alarm is his leaves it to the tick

@@ -16,8 +16,9 @@ from cronhop.domain.server import ServerDefinition, ServerStatus
 from cronhop.domain.task import OUTPUT_CAP_BYTES as CAP_BYTES
 from cronhop.domain.task import Overlap, Script
 from cronhop.services import commands
-from cronhop.store import runs, tasks
+from cronhop.store import connection, runs, tasks
 from tests.sshd import keypair
+from tests.world import PREFIX
 
 
 @pytest.fixture
@@ -505,3 +506,40 @@ def test_run_names_the_version_it_ran(world, server):
     assert world.output(run, Stream.STDOUT).data == b"one\n"
     assert world.output(later, Stream.STDOUT).data == b"two\n"
     assert (run.task_version, later.task_version) == (1, 2)
+
+
+def test_calls_of_a_scheduled_run(world, server):
+    """A slot on one server costs these calls to AWS, each waited for, and no other."""
+    run_command(world, server, "true")  # the secret is known from here on
+    task = world.add_task(server, cron="*/5 * * * *")
+    world.clock.now = task.next_run
+    world.tick()
+    messages = [message for message, _ in world.messages()]
+    made = []
+
+    def note(params, model, **kwargs):
+        (table,) = params.get("RequestItems") or [params["TableName"]]
+        made.append(f"{model.name} {table.removeprefix(PREFIX)}")
+
+    events = connection.client().meta.events
+    events.register("provide-client-params.dynamodb", note)
+    world.deathtrap.set_lossy(None)  # it counts calls of all clients
+    world.deliver(messages)
+
+    assert made == [
+        "GetItem runs",
+        "BatchGetItem tasks",  # and whether the stack is frozen
+        "UpdateItem tasks",  # its active run
+        "UpdateItem runs",  # begin
+        "UpdateItem executions",  # claim
+        "GetItem servers",
+        "GetItem credentials",
+        "UpdateItem executions",  # outcome
+        "UpdateItem runs",  # end
+        "UpdateItem tasks",  # free for the next run
+        "UpdateItem executions",  # nobody needs to come back
+    ]
+    assert world.deathtrap.calls == len(made)
+    made.clear()
+    world.deliver(messages)
+    assert made == ["GetItem runs"]

@@ -9,7 +9,7 @@ from cronhop.domain.ids import slot_run_id
 from cronhop.domain.run import State
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import ServerStatus
-from cronhop.store import runs, tasks
+from cronhop.store import connection, runs, tasks
 from tests.integration.test_api import Client, fields
 
 
@@ -120,6 +120,34 @@ def test_the_freeze_holds_back_every_task(world, server):
     }
     assert "maintenance" in free.reason
     assert world.freeze.get(world.clock()) is None
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_a_throttled_gate_asks_again(world, server, is_frozen):
+    """Half an answer is none: the task is not taken for deleted, nor the freeze."""
+    task = world.add_task(server, cron="0 * * * *")
+    if is_frozen:
+        world.freeze.put(until=None, reason="", by="ada", now=world.clock())
+    left_out = []
+
+    def leave_out(parsed, **kwargs):
+        ((table, items),) = parsed["Responses"].items()
+        # An item at a time, another one each time.
+        for item in items:
+            key = {"task_id": item["task_id"]}
+            if key not in left_out:
+                left_out.append(key)
+                items.remove(item)
+                parsed["UnprocessedKeys"] = {table: {"Keys": [key]}}
+                return
+
+    events = connection.client().meta.events
+    events.register("after-call.dynamodb.BatchGetItem", leave_out)
+    (run,) = go_through(world, task)
+
+    assert {"task_id": {"S": task.task_id}} in left_out
+    assert len(left_out) == 1 + is_frozen
+    assert ("frozen" if is_frozen else "maintenance") in run.reason
 
 
 def test_a_lifted_freeze_holds_back_nothing(world, server):

@@ -196,6 +196,7 @@ CALLS: dict[str, dict[str, dict[str, str]]] = {
     },
     "ExecutorRole": {
         "TasksTable": {
+            "dynamodb:BatchGetItem": "cronhop.store.holds.task_and_freeze",
             "dynamodb:GetItem": "cronhop.store.tasks.get",
             "dynamodb:UpdateItem": "cronhop.store.tasks.hold",
         },

@@ -19,24 +19,29 @@ def end_run(
     reason: str | None,
     now: datetime,
     queue: Queue,
-) -> None:
-    """Ensure that the run has ended, and that its task is free for the next one."""
-    if runs.end(run.run_id, state=state, reason=reason, now=now):
-        tell(run, state, reason)
+) -> Run | None:
+    """Ensure that the run has ended, and that its task is free for the next one.
+
+    Returns the run if this is what ended it.
+    """
+    ended = runs.end(run.run_id, state=state, reason=reason, now=now)
+    if ended:
+        tell(ended)
     # A retry passed the gate by the task's present overlap, not by its version's.
     may_hold = definition is None or definition.overlap is not Overlap.ALLOW
     if may_hold or run.retry_of:
         waiting = tasks.release(run.task_id, run.run_id)
         call_next(run, waiting, lambda message: queue.send([(message, 0)]))
+    return ended
 
 
-def tell(run: Run, state: State, reason: str | None) -> None:
+def tell(run: Run) -> None:
     """Log how the run ended."""
     log.info(
         "The run ended",
         action="run_ended",
         run_id=run.run_id,
         task_id=run.task_id,
-        state=state.value,
-        why=reason,
+        state=run.state.value,
+        why=run.reason,
     )

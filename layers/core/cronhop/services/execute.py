@@ -21,16 +21,16 @@ from cronhop.aws.secrets import Secrets
 from cronhop.aws.topic import Topic
 from cronhop.domain.message import MAX_HOPS, Message, MessageKind
 from cronhop.domain.run import Run, State
+from cronhop.domain.task import TaskDefinition
 from cronhop.errors import RemoteError, SecretMissing, SecretUnavailable
 from cronhop.observe import log
 from cronhop.services.alarms import Alarms
 from cronhop.services.cleanup import Cleanup
 from cronhop.services.collect import Collector
 from cronhop.services.commands import Commands
-from cronhop.services.end import tell
 from cronhop.services.fan_out import FanOut, is_told
 from cronhop.services.finish import Finisher
-from cronhop.services.gate import pass_gate
+from cronhop.services.gate import Passage, pass_gate
 from cronhop.services.parameters import definition_of
 from cronhop.services.passwords import Passwords
 from cronhop.services.transfer import Transfers
@@ -89,52 +89,63 @@ class Executor:
         if run is None:
             log.warning("No such run", action="run_unknown", run_id=message.run_id)
             return None
+        present: Run | None = run
         if message.kind is MessageKind.POLL and message.server_id:
-            self._execute(run, message.server_id, message, invocation)
+            visit = self._execute(run, message.server_id, message, invocation)
+            present = _seen(run, visit)
         elif run.cancel_by and not run.state.is_terminal:
             self._cancel(run, message, invocation)
         elif not run.state.is_terminal:
-            self._start(run, message, invocation)
-        run = runs.get(run.run_id)
-        if run:
-            self._alarms.of_run(run)
-        return run
+            present = self._start(run, message, invocation)
+        if present is None or not present.state.is_terminal:
+            present = runs.get(run.run_id)
+        if present:
+            self._alarms.of_run(present)
+        return present
 
-    def _start(self, run: Run, message: Message, invocation: Invocation) -> None:
+    def _start(self, run: Run, message: Message, invocation: Invocation) -> Run:
+        """Let the run begin, or go on; return it as this has seen it last."""
+        version = None
         if run.state is State.PENDING:
-            run = self._begin(run, message)
+            passage = self._begin(run, message)
+            run, version = passage.run, passage.version
         if run.state is not State.RUNNING:
-            return
+            return run
         if run.fleet is None:
             for server_id in run.targets:
-                self._execute(run, server_id, message, invocation)
+                visit = self._execute(run, server_id, message, invocation, version)
+                run = _seen(run, visit)
         elif message.server_id:
-            self._execute(run, message.server_id, message, invocation)
+            visit = self._execute(run, message.server_id, message, invocation)
+            run = _seen(run, visit)
         elif message.kind is MessageKind.CHECK:
             self._fan_out.look_after(run, message)
         else:
             self._fan_out.go_on(run, message)
+        return run
 
-    def _begin(self, run: Run, message: Message) -> Run:
-        """Take the run through its gate when it is due; return it as it is then."""
+    def _begin(self, run: Run, message: Message) -> Passage:
+        """Take the run through its gate when it is due; return what became of it."""
         early_s = (run.due - self._now()).total_seconds()
         if early_s > GATE_WAIT_S:
             # At the end of a chain the check of its row comes back to it.
             if message.hops < MAX_HOPS:
                 self._queue.send([(replace(message, hops=message.hops + 1), early_s)])
-            return run
+            return Passage(run=run)
         if early_s > 0:
             self._sleep(early_s)
-        refused = pass_gate(run, self._now(), self._send)
-        if refused:
-            tell(run, refused.state, refused.reason)
-        return runs.get(run.run_id) or run
+        return pass_gate(run, self._now(), self._send)
 
     def _send(self, message: Message) -> None:
         self._queue.send([(message, 0)])
 
     def _execute(
-        self, run: Run, server_id: str, message: Message, invocation: Invocation
+        self,
+        run: Run,
+        server_id: str,
+        message: Message,
+        invocation: Invocation,
+        version: TaskDefinition | None = None,
     ) -> Visit | None:
         """Visit the command on the server, if nobody else is there.
 
@@ -165,7 +176,7 @@ class Executor:
             execution=present,
             message=message,
             invocation=invocation,
-            definition=definition_of(run),
+            definition=definition_of(run, version),
             is_held=execution is not None,
         )
         if present.state.is_terminal:
@@ -249,3 +260,8 @@ class Executor:
             )
             return False
         return True
+
+
+def _seen(run: Run, visit: Visit | None) -> Run:
+    """Return the run as a visit has left it."""
+    return visit.run if visit else run

@@ -68,10 +68,12 @@ class Finisher:
             return
         before = self._before(execution, outcome)
         if before:
-            executions.finish(execution, before, now=now, attempt=execution.attempt - 1)
+            number = execution.attempt - 1
+            ended = executions.finish(execution, before, now=now, attempt=number)
         else:
-            executions.finish(execution, outcome, now=now)
-        ended = executions.get(execution.run_id, execution.server_id) or execution
+            ended = executions.finish(execution, outcome, now=now)
+        if ended is None:  # by whom else, or by me and the answer was lost
+            ended = executions.get(execution.run_id, execution.server_id) or execution
         if not ended.state.is_terminal:
             return  # somebody else was here, and let another attempt follow
         self.follow(visit, ended, now)
@@ -176,7 +178,8 @@ class Finisher:
         run, definition = visit.run, visit.definition
         if visit.is_alone:
             state, reason = execution.state, execution.reason
-            end_run(run, definition, state, reason, now, self._queue)
+            ended = end_run(run, definition, state, reason, now, self._queue)
+            visit.run = ended or run
         else:
             self._fan_out.ended(run, definition, execution, visit.message.hops)
 

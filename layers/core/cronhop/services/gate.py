@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import secrets as tokens
+from dataclasses import dataclass
 from datetime import datetime
 
 from cronhop.domain.gate import Refusal, refusal
+from cronhop.domain.hold import Hold
 from cronhop.domain.run import Run, State, Trigger
 from cronhop.domain.targets import Pick, Targets
 from cronhop.domain.task import Overlap, Task, TaskDefinition
 from cronhop.errors import Invalid
 from cronhop.services.choose import choose, within
+from cronhop.services.end import tell
 from cronhop.services.overlap import Send, call_next, take_turn
 from cronhop.services.parameters import bound
 from cronhop.store import calendars, fleets, holds, runs, tasks
@@ -18,8 +21,22 @@ from cronhop.store import calendars, fleets, holds, runs, tasks
 MOVED = "its task is in another environment by now"
 
 
-def pass_gate(run: Run, now: datetime, send: Send) -> Refusal | None:
-    """Let the run begin, or end it; return the refusal if this is what ended it.
+@dataclass(frozen=True, kw_only=True)
+class Passage:
+    """What became of a run at its gate.
+
+    | field   | meaning                                                       |
+    |---------|---------------------------------------------------------------|
+    | run     | as it is now                                                  |
+    | version | of its task that it runs, None if this gate did not fix it    |
+    """
+
+    run: Run
+    version: TaskDefinition | None = None
+
+
+def pass_gate(run: Run, now: datetime, send: Send) -> Passage:
+    """Let the run begin, let it wait or end it; return what became of it.
 
     1. the task is there and enabled, the slot still one of its schedule and
        not held back, the start deadline not over
@@ -31,18 +48,28 @@ def pass_gate(run: Run, now: datetime, send: Send) -> Refusal | None:
        Several targets are put on record before, under a name of their own, which
        that write makes the run's
     """
-    task = tasks.get(run.task_id)
-    refused = _refusal(run, task, now)
-    if task is not None and refused is None:
-        refused = _let_through(run, task, now, send)
-    if refused is None:
-        return None
-    ended = runs.refuse(run.run_id, state=refused.state, reason=refused.reason, now=now)
-    return refused if ended else None
+    task, freeze = holds.task_and_freeze(run.task_id)
+    answer: Passage | Refusal | None = _refusal(run, task, freeze, now)
+    if task is not None and answer is None:
+        answer = _let_through(run, task, now, send)
+    if isinstance(answer, Passage):
+        return answer
+    ended = None
+    if answer:
+        state, reason = answer.state, answer.reason
+        ended = runs.refuse(run.run_id, state=state, reason=reason, now=now)
+        if ended:
+            tell(ended)
+    return Passage(run=ended or runs.get(run.run_id) or run)
 
 
-def _let_through(run: Run, task: Task, now: datetime, send: Send) -> Refusal | None:
-    """Let the run begin, unless it has nowhere to run or would overlap another."""
+def _let_through(
+    run: Run, task: Task, now: datetime, send: Send
+) -> Passage | Refusal | None:
+    """Let the run begin, unless it has nowhere to run or would overlap another.
+
+    None if it waits for that one.
+    """
     answer = take_turn(run, task, now, send)
     if isinstance(answer, Refusal):
         return answer
@@ -50,7 +77,8 @@ def _let_through(run: Run, task: Task, now: datetime, send: Send) -> Refusal | N
         if run.reason != answer.reason:
             runs.note(run.run_id, answer.reason)
         return None
-    targets = _bound_targets(run, task)
+    version = _version(run, task)
+    targets = _bound_targets(run, task, version)
     if isinstance(targets, Refusal):
         if task.definition.overlap is not Overlap.ALLOW:
             call_next(run, tasks.release(task.task_id, run.run_id), send)
@@ -58,7 +86,7 @@ def _let_through(run: Run, task: Task, now: datetime, send: Send) -> Refusal | N
     fleet = tokens.token_hex(8) if len(targets) > 1 else None
     if fleet:
         fleets.freeze(run.run_id, fleet, targets, now=now)
-    runs.begin(
+    begun = runs.begin(
         run.run_id,
         task_version=run.task_version or task.version,
         targets=targets,
@@ -66,39 +94,41 @@ def _let_through(run: Run, task: Task, now: datetime, send: Send) -> Refusal | N
         fleet=fleet,
         environment=task.definition.environment,
     )
+    # Another executor may have let it through: another version, to other servers.
+    present = begun or runs.get(run.run_id) or run
     is_next = not (run.retry_of or run.has_own_targets)
-    if is_next and task.definition.targets.pick is Pick.ROUND_ROBIN:
-        # Another executor may have let it through, to another server.
-        present = runs.get(run.run_id)
-        if present and present.targets:
-            tasks.keep_target(task.task_id, present.targets[0])
-    return None
+    if is_next and task.definition.targets.pick is Pick.ROUND_ROBIN and present.targets:
+        tasks.keep_target(task.task_id, present.targets[0])
+    return Passage(run=present, version=version if begun else None)
 
 
-def _refusal(run: Run, task: Task | None, now: datetime) -> Refusal | None:
+def _refusal(
+    run: Run, task: Task | None, freeze: Hold | None, now: datetime
+) -> Refusal | None:
     """Return why the run may not begin, with what speaks against its slot."""
     if task is None or run.trigger is not Trigger.SCHEDULE:
         return refusal(run, task, now)
     schedule = task.definition.schedule
     names = schedule.exclude_calendars if schedule else ()
-    return refusal(
-        run,
-        task,
-        now,
-        freeze=holds.freeze(),
-        calendars={name: calendars.get(name) for name in names},
-    )
+    named = {name: calendars.get(name) for name in names}
+    return refusal(run, task, now, freeze=freeze, calendars=named)
 
 
-def _bound_targets(run: Run, task: Task) -> tuple[str, ...] | Refusal:
+def _version(run: Run, task: Task) -> TaskDefinition | None:
+    """Return what the run is to run, None if it is gone."""
+    if run.task_version in {None, task.version}:
+        return task.definition
+    return tasks.get_version(run.task_id, run.task_version or 0)
+
+
+def _bound_targets(
+    run: Run, task: Task, version: TaskDefinition | None
+) -> tuple[str, ...] | Refusal:
     """Return where the run is to be, if its values fit what it is to run."""
-    definition: TaskDefinition | None = task.definition
-    if run.task_version not in {None, task.version}:
-        definition = tasks.get_version(run.task_id, run.task_version or 0)
-    if definition is None:
+    if version is None:
         return Refusal(state=State.FAILED, reason="the task's version was deleted")
     try:
-        return _targets(run, task, bound(run, definition))
+        return _targets(run, task, bound(run, version))
     except Invalid as exc:
         return Refusal(state=State.FAILED, reason=str(exc))
 

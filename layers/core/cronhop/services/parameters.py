@@ -97,13 +97,15 @@ def secrets_among(definition: TaskDefinition, values: Mapping[str, Any]) -> set[
     }
 
 
-def definition_of(run: Run) -> TaskDefinition | None:
+def definition_of(
+    run: Run, version: TaskDefinition | None = None
+) -> TaskDefinition | None:
     """Return what the run runs, as its gate has fixed it, None if it is gone.
 
-    The gate has checked the values: whatever is thought of them later, a command
+    `version` is that of the run, if the caller has just come by it. The gate has checked the values: whatever is thought of them later, a command
     that they started is looked after.
     """
-    definition = tasks.get_version(run.task_id, run.task_version or 0)
+    definition = version or tasks.get_version(run.task_id, run.task_version or 0)
     return definition and definition.filled(given.of_run(run))
 
 

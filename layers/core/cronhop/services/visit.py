@@ -39,6 +39,7 @@ class Visit:
 
     | field      | meaning                                                     |
     |------------|-------------------------------------------------------------|
+    | run        | as it was read, or as this visit has ended it               |
     | execution  | as it was claimed, or found                                 |
     | definition | the version of the task that the run executes               |
     | server     | None until it was read, or if it was deleted                |

@@ -98,7 +98,10 @@ def put(row: Model, condition: Condition) -> bool:
 
 
 def update(row: Model, actions: list[Action], condition: Condition) -> bool:
-    """Update the item if the condition holds; False if it does not."""
+    """Update the item if the condition holds; False if it does not.
+
+    The row is then the whole item as it is now: nobody need read it again.
+    """
     return _written(lambda: row.update(actions=actions, condition=condition))
 
 

@@ -200,11 +200,11 @@ def finish(
     *,
     now: datetime,
     attempt: int | None = None,
-) -> bool:
-    """Write how the execution ended with this attempt.
+) -> Execution | None:
+    """Write how the execution ended with this attempt, and return it.
 
     `attempt` is an earlier one if this one was not started, and the outcome is
-    that one's. False if an end is on record already, or another attempt has
+    that one's. None if an end is on record already, or another attempt has
     followed.
     """
     actions: list[Action] = [
@@ -213,11 +213,13 @@ def finish(
         ExecutionRow.ttl.set(int(now.timestamp()) + retention_s()),
         *set_or_remove((ExecutionRow.uncollected, outcome.uncollected or None)),
     ]
-    return update(
-        ExecutionRow(run_id=execution.run_id, server_id=execution.server_id),
+    row = ExecutionRow(run_id=execution.run_id, server_id=execution.server_id)
+    is_written = update(
+        row,
         actions=actions,
         condition=_IS_OPEN & (ExecutionRow.attempt == execution.attempt),
     )
+    return execution_of(row) if is_written else None
 
 
 def retry(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cronhop.domain.hold import Hold
-from cronhop.store.tasks import TaskRow
+from cronhop.domain.task import Task
+from cronhop.store.tasks import TaskRow, task_of
 
 _FREEZE = "freeze#"  # no task has such an id
 
@@ -23,6 +24,15 @@ def freeze() -> Hold | None:
     except TaskRow.DoesNotExist:
         return None
     return row.pause
+
+
+def task_and_freeze(task_id: str) -> tuple[Task | None, Hold | None]:
+    """Return what `tasks.get` and `freeze` would, in one request."""
+    found = TaskRow.batch_get([task_id, _FREEZE], consistent_read=True)
+    rows = {row.task_id: row for row in found}
+    row, frozen = rows.get(task_id), rows.get(_FREEZE)
+    task = task_of(row) if row and not row.deleted_at else None
+    return task, frozen.pause if frozen else None
 
 
 def lift_freeze() -> None:

@@ -199,19 +199,21 @@ def begin(
     now: datetime,
     fleet: str | None = None,
     environment: str | None = None,
-) -> bool:
-    """Let the run through its gate: fix what it runs and where.
+) -> Run | None:
+    """Let the run through its gate: fix what it runs and where; return it.
 
-    Several targets are listed by the items that `fleet` names. False if the run is
-    no longer pending: somebody else passed it, or it has ended.
+    Several targets are listed by the items that `fleet` names. None if the run is
+    no longer pending: somebody else passed it, it has ended, or the answer of the
+    write was lost.
     """
     where = (
         [RunRow.fleet.set(fleet), RunRow.target_count.set(len(targets))]
         if fleet
         else [RunRow.targets.set(list(targets))]
     )
-    return update(
-        RunRow(run_id=run_id),
+    row = RunRow(run_id=run_id)
+    begun = update(
+        row,
         actions=[
             RunRow.state.set(State.RUNNING.value),
             RunRow.task_version.set(task_version),
@@ -222,10 +224,11 @@ def begin(
         ],
         condition=RunRow.state == State.PENDING.value,
     )
+    return run_of(row) if begun else None
 
 
-def refuse(run_id: str, *, state: State, reason: str, now: datetime) -> bool:
-    """End a run at its gate; False if it is no longer pending.
+def refuse(run_id: str, *, state: State, reason: str, now: datetime) -> Run | None:
+    """End a run at its gate and return it; None if it is no longer pending.
 
     Another executor may have let it through meanwhile: what has begun is never
     refused.
@@ -233,8 +236,8 @@ def refuse(run_id: str, *, state: State, reason: str, now: datetime) -> bool:
     return _end(run_id, state, reason, now, RunRow.state == State.PENDING.value)
 
 
-def end(run_id: str, *, state: State, reason: str | None, now: datetime) -> bool:
-    """Write the run's terminal state; False if it has one already.
+def end(run_id: str, *, state: State, reason: str | None, now: datetime) -> Run | None:
+    """Write the run's terminal state and return it; None if it has one already.
 
     If somebody should be told of such an end, the tick looks after the run until
     `told` says that somebody was.
@@ -298,7 +301,7 @@ def _end(
     reason: str | None,
     now: datetime,
     condition: Condition,
-) -> bool:
+) -> Run | None:
     actions: list[Action] = [
         RunRow.state.set(state.value),
         *set_or_remove((RunRow.reason, reason)),
@@ -309,7 +312,8 @@ def _end(
         actions.append(RunRow.check_at.set(now))
     else:
         actions += [RunRow.open_shard.remove(), RunRow.check_at.remove()]
-    return update(RunRow(run_id=run_id), actions=actions, condition=condition)
+    row = RunRow(run_id=run_id)
+    return run_of(row) if update(row, actions=actions, condition=condition) else None
 
 
 def note(run_id: str, reason: str | None) -> None:

@@ -313,7 +313,7 @@ def get(task_id: str, *, or_deleted: bool = False) -> Task | None:
         row = TaskRow.get(task_id, consistent_read=True)
     except TaskRow.DoesNotExist:
         return None
-    return None if row.deleted_at and not or_deleted else _task(row)
+    return None if row.deleted_at and not or_deleted else task_of(row)
 
 
 def get_many(task_ids: Iterable[str]) -> Mapping[str, Task | Exception]:
@@ -374,7 +374,7 @@ def _page(ids: Iterable[str], limit: int, deleted: bool = False) -> Page[Task]:
     found = [rows[one] for one in keys if one in rows]
     # Calendars and templates have a maker too; a deleted task may still be in an index.
     items = [
-        _task(row)
+        task_of(row)
         for row in found
         if "#" not in row.task_id and (row.deleted_at is not None) == deleted
     ]
@@ -589,12 +589,13 @@ def _save_version(write: TransactWrite, task: Task, *, by: str) -> None:
 
 def _task_or_error(row: TaskRow) -> Task | Exception:
     try:
-        return _task(row)
+        return task_of(row)
     except Exception as exc:  # noqa: BLE001  the caller goes on with the others
         return exc
 
 
-def _task(row: TaskRow) -> Task:
+def task_of(row: TaskRow) -> Task:
+    """Return the task that a row is."""
     return Task(
         task_id=row.task_id,
         definition=TaskDefinition.from_dict(row.definition),
