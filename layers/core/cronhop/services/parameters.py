@@ -102,8 +102,9 @@ def definition_of(
 ) -> TaskDefinition | None:
     """Return what the run runs, as its gate has fixed it, None if it is gone.
 
-    `version` is that of the run, if the caller has just come by it. The gate has checked the values: whatever is thought of them later, a command
-    that they started is looked after.
+    `version` is that of the run, if the caller has just come by it. The gate has
+    checked the values: whatever is thought of them later, a command that they
+    started is looked after.
     """
     definition = version or tasks.get_version(run.task_id, run.task_version or 0)
     return definition and definition.filled(given.of_run(run))
