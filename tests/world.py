@@ -428,6 +428,16 @@ class World:
         bodies = [message.body for message in queue._messages]
         return json.dumps([rows, bodies], default=str)
 
+    def spoil(self, noun, attribute, value, **key):
+        """Let an attribute of the row with this key be what no code of ours writes."""
+        self._dynamodb.update_item(
+            TableName=PREFIX + noun,
+            Key={name: {"S": part} for name, part in key.items()},
+            UpdateExpression="SET #name = :value",
+            ExpressionAttributeNames={"#name": attribute},
+            ExpressionAttributeValues={":value": value},
+        )
+
     def rows(self, noun):
         """Return the items of a table, as DynamoDB has them."""
         return self._dynamodb.scan(TableName=PREFIX + noun)["Items"]
@@ -449,6 +459,16 @@ def _take(queue):
 def _sent(message):
     return int(message.sent_timestamp) / 1000
 
+
+# What a row may hold that this version cannot read: (attribute's part, its value).
+# The one is read by pynamodb, the other only when the row is made sense of.
+UNREADABLE = pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        pytest.param("state", {"S": "of a later version"}, id="value"),
+        pytest.param("started_at", {"S": "yesterday"}, id="type"),
+    ],
+)
 
 SOME_HOST_KEY = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"

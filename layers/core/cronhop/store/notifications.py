@@ -19,6 +19,7 @@ from cronhop.domain.notification import (
 from cronhop.store.attributes import InstantAttribute, PlainAttribute, set_or_remove
 from cronhop.store.connection import delete, put, table, update
 from cronhop.store.page import Page
+from cronhop.store.readable import passed_over, read_each
 
 _CHANNEL, _RULE, _DELIVERED = "channel", "rule", "delivered"
 _KEPT = timedelta(days=15)  # longer than a queue keeps what it may hand over again
@@ -109,6 +110,19 @@ def rules(*, limit: int, after: str | None) -> Page[Rule]:
     """Return rules by name, those after the name `after`."""
     rows, last = _query(_RULE, limit, after)
     return Page(items=[_rule(row) for row in rows], last=last)
+
+
+def readable_rules() -> list[Rule]:
+    """Return every rule; one that cannot be read is told of and left out."""
+    names = NotificationRow.query(
+        _RULE, attributes_to_get=["kind", "name"], consistent_read=True
+    )
+    found, broken = read_each(
+        NotificationRow, [(_RULE, row.name) for row in names], _rule
+    )
+    for key, exc in broken.items():
+        passed_over(key, exc)
+    return found
 
 
 def record_delivery(name: str, delivery: Delivery) -> None:

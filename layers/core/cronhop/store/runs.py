@@ -27,6 +27,7 @@ from cronhop.store.attributes import InstantAttribute, PlainAttribute, set_or_re
 from cronhop.store.batch import insertion, write_all
 from cronhop.store.connection import put, retention_s, shards, table, update
 from cronhop.store.page import NEWEST, Page, Window, cut
+from cronhop.store.readable import passed_over, read_each
 
 DAYS_A_PAGE = 7  # that a list over all tasks looks at for one page
 OPEN_AT_MOST_S = 400 * 86400  # a run is open: twenty attempts of a week, and more
@@ -189,6 +190,17 @@ def get_many(run_ids: Iterable[str]) -> Mapping[str, Run]:
     """Return those of the runs that exist, by id, as of now."""
     rows = RunRow.batch_get(list(run_ids), consistent_read=True)
     return {row.run_id: run_of(row) for row in rows}
+
+
+def of_ids(run_ids: Iterable[str]) -> Mapping[str, Run]:
+    """Return those of the runs that exist, by id, as of now.
+
+    One that cannot be read is told of and left out.
+    """
+    found, broken = read_each(RunRow, run_ids, run_of)
+    for run_id, exc in broken.items():
+        passed_over(run_id, exc)
+    return {run.run_id: run for run in found}
 
 
 def begin(

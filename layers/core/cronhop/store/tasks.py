@@ -46,6 +46,7 @@ from cronhop.store.connection import (
 )
 from cronhop.store.names import name_key, named_write
 from cronhop.store.page import OLDEST, Page, Window, cut
+from cronhop.store.readable import read_each
 
 MAX_WRITES = 100  # of a transaction, DynamoDB's limit
 _DELETED = "deleted"  # the key of deleted tasks in the index that lists them
@@ -321,8 +322,8 @@ def get_many(task_ids: Iterable[str]) -> Mapping[str, Task | Exception]:
 
     Instead of a task that cannot be read: why.
     """
-    rows = TaskRow.batch_get(list(task_ids), consistent_read=True)
-    return {row.task_id: _task_or_error(row) for row in rows if not row.deleted_at}
+    found, broken = read_each(TaskRow, task_ids, _task)
+    return {**{one.task_id: one for one in found if not one.deleted_at}, **broken}
 
 
 def get_version(task_id: str, version: int) -> TaskDefinition | None:
@@ -585,13 +586,6 @@ def _save_version(write: TransactWrite, task: Task, *, by: str) -> None:
             created_at=task.updated_at,
         )
     )
-
-
-def _task_or_error(row: TaskRow) -> Task | Exception:
-    try:
-        return _task(row)
-    except Exception as exc:  # noqa: BLE001  the caller goes on with the others
-        return exc
 
 
 def _task(row: TaskRow) -> Task:
