@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import boto3
+import botocore.session
 import pytest
 from botocore.exceptions import ConnectionClosedError
 from moto import mock_aws
@@ -57,6 +58,7 @@ from cronhop.settings import Settings
 from cronhop.ssh.connections import Connections
 from cronhop.store import batch, connection, executions, runs
 from cronhop.web.hook import Hook
+from tests.keys import strict
 from tests.sshd import LOOPBACK
 from tests.template import tables
 
@@ -485,6 +487,8 @@ def on_moto():
         patch.delenv("AWS_PROFILE", raising=False)
         # moto reads no parameters of a statement; e2e/test_batches.py has batches.
         patch.setattr(batch, "WORTH", sys.maxsize)
+        get_session = botocore.session.get_session
+        patch.setattr(botocore.session, "get_session", lambda: strict(get_session()))
         environ = dict(os.environ)
         made = World(environ)
         for name, value in environ.items():

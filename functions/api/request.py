@@ -148,7 +148,10 @@ def after(token: str | None, query: str) -> str | None:
         kept_query, key = json.loads(base64.urlsafe_b64decode(token.encode()))
     except (ValueError, TypeError, binascii.Error) as exc:
         raise Invalid("next_token", "it is none of ours") from exc
-    if kept_query != query or not isinstance(key, str) or not key:
+    # Whatever a list is sorted by is ASCII.
+    if not (isinstance(key, str) and key and key.isascii()):
+        raise Invalid("next_token", "it is none of ours")
+    if kept_query != query:
         raise Invalid("next_token", "it belongs to another list")
     return key
 

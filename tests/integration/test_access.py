@@ -7,6 +7,7 @@ one of another environment, one of none; and ids of things that are not there.
 import base64
 import copy
 import json
+import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -931,3 +932,94 @@ def test_what_forbids_a_removal_names_no_others(api, fleets, kept):
     assert named.body["detail"] == f"server {name} is named by task {own.task}"
     assert hidden.body["detail"] == f"server {name} is named by a task"
     assert jumped.body["detail"] == f"server {name} is the jump host of others"
+
+
+# DynamoDB refuses to look for a key of more than 2048 bytes, or 1024 of its second
+# part; what is refused is an error of ours.
+TOO_LONG = "é" * 1025
+
+
+@pytest.mark.parametrize(
+    ("caller", "route"),
+    [
+        (caller, route)
+        for caller in ("admin", "admin-of-own")
+        for route in ROUTES
+        if "{" in route and (caller == "admin" or route not in STACK_WIDE)
+    ],
+)
+def test_what_no_name_can_be_is_not_there(api, fleets, kept, caller, route):
+    """However long it is, whoever asks."""
+    method, path = route.split(" ")
+    _, body = ROUTES[route][2](fleets["own"])
+
+    answer = ask(api, caller, method, re.sub(r"{\w+}", TOO_LONG, path), body)
+
+    assert answer.status == 404, answer.body
+
+
+@pytest.mark.parametrize(
+    ("route", "changes", "field"),
+    [
+        ("POST /v1/servers", {"via_server": TOO_LONG}, "via_server"),
+        ("POST /v1/import/crontab", {"server_ids": [TOO_LONG]}, "server_ids.0"),
+        (
+            "POST /v1/tasks",
+            {"parameters": [{"name": "A", "type": "server", "default": "€" * 1000}]},
+            "parameters.0.default",
+        ),
+        (
+            "POST /v1/tasks",
+            {"parameters": [{"name": "A", "type": "secret", "default": "€" * 1000}]},
+            "parameters.0.default",
+        ),
+        (
+            "POST /v1/tasks",
+            {"parameters": [{"name": "A", "type": "server", "default": "\ud800"}]},
+            "parameters.0.default",
+        ),
+    ],
+)
+def test_what_no_name_can_be_is_a_fault_of_the_body(
+    api, fleets, kept, route, changes, field
+):
+    """Named by its field."""
+    method, path = route.split(" ")
+    _, body = ROUTES[route][2](fleets["own"])
+
+    answer = ask(api, "admin", method, path, {**body, **changes})
+
+    assert answer.status == 400, answer.body
+    assert answer.body["errors"][0]["field"] == field
+
+
+LISTS = {
+    "audit": f"audit {json.dumps([None] * 4)}",
+    "runs": f"runs {json.dumps([None] * 8)}",
+    "tasks": f"tasks {json.dumps([None] * 8)}",
+    **{
+        noun: noun
+        for noun in (
+            "calendars",
+            "channels",
+            "credentials",
+            "rules",
+            "servers",
+            "templates",
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("key", ["\ud800", "é", "x", "x" * 700, "9" * 26, "\x00"])
+@pytest.mark.parametrize("noun", sorted(LISTS))
+def test_a_token_that_was_made_up_is_refused_or_ends_the_list(api, noun, key):
+    """Whatever it says."""
+    token = base64.urlsafe_b64encode(json.dumps([LISTS[noun], key]).encode()).decode()
+
+    answer = ask(api, "admin", "GET", f"/v1/{noun}?next_token={token}")
+
+    assert answer.status in {200, 400}, answer.body
+    if answer.status == 400:
+        (error,) = answer.body["errors"]
+        assert error == {"field": "next_token", "message": "it is none of ours"}

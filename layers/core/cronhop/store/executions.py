@@ -27,7 +27,7 @@ from cronhop.domain.run import (
     StreamRecord,
 )
 from cronhop.store.attributes import InstantAttribute, PlainAttribute, set_or_remove
-from cronhop.store.connection import put, retention_s, shards, table, update
+from cronhop.store.connection import put, read, retention_s, shards, table, update
 from cronhop.store.page import NEWEST, Page, Window, cut
 from cronhop.store.readable import passed_over, read_each
 
@@ -367,11 +367,8 @@ def settle(run_id: str, server_id: str) -> None:
 
 def get(run_id: str, server_id: str) -> Execution | None:
     """Return the execution as of now, None if there is none."""
-    try:
-        row = ExecutionRow.get(run_id, server_id, consistent_read=True)
-    except ExecutionRow.DoesNotExist:
-        return None
-    return execution_of(row)
+    row = read(ExecutionRow, run_id, server_id)
+    return execution_of(row) if row else None
 
 
 def get_many(run_id: str, server_ids: Iterable[str]) -> Mapping[str, Execution]:

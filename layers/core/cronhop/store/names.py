@@ -14,7 +14,7 @@ from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
 from cronhop.errors import Conflict, PreconditionFailed
-from cronhop.store.connection import transaction
+from cronhop.store.connection import read, transaction
 
 
 def name_key(name: str, *, space: str = "name") -> str:
@@ -48,8 +48,7 @@ def named_write(
 
 
 def _holder(model: type[Model], key: str) -> str | None:
-    try:
-        row: Any = model.get(key, consistent_read=True)
-    except model.DoesNotExist:
+    row: Any = read(model, key)
+    if row is None:
         return None
     return str(row.holder)

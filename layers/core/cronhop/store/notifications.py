@@ -17,7 +17,7 @@ from cronhop.domain.notification import (
     Rule,
 )
 from cronhop.store.attributes import InstantAttribute, PlainAttribute, set_or_remove
-from cronhop.store.connection import delete, put, table, update
+from cronhop.store.connection import delete, put, read, table, update
 from cronhop.store.page import Page
 from cronhop.store.readable import passed_over, read_each
 
@@ -90,13 +90,13 @@ def remove(thing: Channel | Rule) -> bool:
 
 def channel(name: str) -> Channel | None:
     """Return the channel of this name as of now, None if there is none."""
-    row = _get(_CHANNEL, name)
+    row = read(NotificationRow, _CHANNEL, name)
     return _channel(row) if row else None
 
 
 def rule(name: str) -> Rule | None:
     """Return the rule of this name as of now, None if there is none."""
-    row = _get(_RULE, name)
+    row = read(NotificationRow, _RULE, name)
     return _rule(row) if row else None
 
 
@@ -167,7 +167,7 @@ def done(notice_id: str, *, now: datetime) -> None:
 
 def is_done(notice_id: str) -> bool:
     """Return whether a notice was delivered, as of now."""
-    row = _get(f"{_DELIVERED}#{notice_id}", "-")
+    row = read(NotificationRow, f"{_DELIVERED}#{notice_id}", "-")
     return row is not None and row.done_at is not None
 
 
@@ -176,13 +176,6 @@ def give_back(notice_id: str, *, now: datetime) -> None:
     NotificationRow(kind=f"{_DELIVERED}#{notice_id}", name="-").update(
         actions=[NotificationRow.lease_until.set(now)]
     )
-
-
-def _get(kind: str, name: str) -> NotificationRow | None:
-    try:
-        return NotificationRow.get(kind, name, consistent_read=True)
-    except NotificationRow.DoesNotExist:
-        return None
 
 
 def _query(

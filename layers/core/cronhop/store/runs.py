@@ -25,7 +25,7 @@ from cronhop.domain.ids import first_id, id_time, last_id, shard_of
 from cronhop.domain.run import OPEN_STATES, SCHEDULER, Run, State, Trigger
 from cronhop.store.attributes import InstantAttribute, PlainAttribute, set_or_remove
 from cronhop.store.batch import insertion, write_all
-from cronhop.store.connection import put, retention_s, shards, table, update
+from cronhop.store.connection import put, read, retention_s, shards, table, update
 from cronhop.store.page import NEWEST, Page, Window, cut
 from cronhop.store.readable import passed_over, read_each
 
@@ -179,11 +179,8 @@ def _new_row(run: Run) -> RunRow:
 
 def get(run_id: str) -> Run | None:
     """Return the run as of now, None if there is none."""
-    try:
-        row = RunRow.get(run_id, consistent_read=True)
-    except RunRow.DoesNotExist:
-        return None
-    return run_of(row)
+    row = read(RunRow, run_id)
+    return run_of(row) if row else None
 
 
 def get_many(run_ids: Iterable[str]) -> Mapping[str, Run]:

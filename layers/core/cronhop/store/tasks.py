@@ -38,6 +38,7 @@ from cronhop.store.attributes import (
 )
 from cronhop.store.batch import Write, value_of, write_all
 from cronhop.store.connection import (
+    read,
     retention_s,
     shards,
     table,
@@ -182,11 +183,7 @@ def fit(targets: int) -> int:
 
 def is_taken(name: str) -> bool:
     """Return whether a task has this name."""
-    try:
-        TaskRow.get(name_key(name), consistent_read=True)
-    except TaskRow.DoesNotExist:
-        return False
-    return True
+    return read(TaskRow, name_key(name)) is not None
 
 
 def replace(old: Task, new: Task, *, by: str) -> None:
@@ -310,11 +307,8 @@ def get(task_id: str, *, or_deleted: bool = False) -> Task | None:
 
     With `or_deleted` also one that was, as it was last.
     """
-    try:
-        row = TaskRow.get(task_id, consistent_read=True)
-    except TaskRow.DoesNotExist:
-        return None
-    return None if row.deleted_at and not or_deleted else _task(row)
+    row = read(TaskRow, task_id)
+    return _task(row) if row and (or_deleted or not row.deleted_at) else None
 
 
 def get_many(task_ids: Iterable[str]) -> Mapping[str, Task | Exception]:
@@ -328,11 +322,8 @@ def get_many(task_ids: Iterable[str]) -> Mapping[str, Task | Exception]:
 
 def get_version(task_id: str, version: int) -> TaskDefinition | None:
     """Return what the task was as of this version, None if it never had it."""
-    try:
-        row = TaskVersionRow.get(task_id, version, consistent_read=True)
-    except TaskVersionRow.DoesNotExist:
-        return None
-    return TaskDefinition.from_dict(row.definition)
+    row = read(TaskVersionRow, task_id, version)
+    return TaskDefinition.from_dict(row.definition) if row else None
 
 
 def listing(
