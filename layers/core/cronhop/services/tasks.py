@@ -87,10 +87,13 @@ class Tasks:
         return made
 
     def try_out(self, definition: TaskDefinition, *, now: datetime) -> None:
-        """Ensure that a task could be made just now. Raises Invalid."""
+        """Ensure that a task could be made just now.
+
+        Raises Invalid, Conflict if its name is taken.
+        """
         _new(self.checked(definition), by="", now=now)
         if store.is_taken(definition.name):
-            raise Invalid("name", f"the name {definition.name!r} is taken")
+            raise Conflict(f"the name {definition.name!r} is taken", field="name")
 
     def change(
         self,
