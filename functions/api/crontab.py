@@ -16,6 +16,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body
 from pydantic import Field, StringConstraints
 
 from cronhop.domain.crontab import Entry, read
+from cronhop.domain.ids import derived_id, id_time, new_id
 from cronhop.domain.task import TaskDefinition
 from cronhop.domain.zone import zone_of
 from cronhop.errors import Conflict, Invalid
@@ -24,7 +25,7 @@ from cronhop.store.tasks import fit
 
 from .bodies import DAY_S, Word, task_definition
 from .problems import MAX_ERRORS, in_words, problem
-from .request import caller, scope
+from .request import caller, made_id, scope
 from .specs import StrictBody
 from .views import answer
 from .wiring import now, services
@@ -55,7 +56,11 @@ def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
     scope(router).require(body.environment)
     entries = _entries(body)
     logins = usernames(body.server_ids, scope=scope(router))
-    found = [_definition(body, entry, logins) for entry in entries]
+    ids = _task_ids(made_id(router), entries)
+    found = [
+        _definition(body, entry, logins, task_id)
+        for entry, task_id in zip(entries, ids, strict=True)
+    ]
     definitions = [one for one in found if isinstance(one, TaskDefinition)]
     shown = [_view(entry, one) for entry, one in zip(entries, found, strict=True)]
     limit = fit(len(body.server_ids))
@@ -75,11 +80,21 @@ def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
     if len(definitions) < len(entries):
         return _refused(found, shown)
     made = services().tasks.create_all(
-        definitions, by=caller(router).name, now=now(), scope=scope(router)
+        definitions,
+        by=caller(router).name,
+        now=now(),
+        scope=scope(router),
+        task_ids=ids,
     )
     for one, task in zip(shown, made, strict=True):
         one["task_id"] = task.task_id
     return answer({"dry_run": False, "tasks": shown}, HTTPStatus.CREATED)
+
+
+def _task_ids(seed: str | None, entries: Sequence[Entry]) -> list[str]:
+    """Return the ids of the lines' tasks: the same if the request is repeated."""
+    seed = seed or new_id(now())
+    return [derived_id(id_time(seed), f"{seed}/{entry.line}") for entry in entries]
 
 
 def _refused(
@@ -108,11 +123,12 @@ def _entries(body: CrontabBody) -> list[Entry]:
 
 
 def _definition(
-    body: CrontabBody, entry: Entry, logins: set[str]
+    body: CrontabBody, entry: Entry, logins: set[str], task_id: str
 ) -> TaskDefinition | Invalid | Conflict:
     """Return the task of a line, or why it cannot be one.
 
-    `logins` are the users that cronhop logs in as.
+    `logins` are the users that cronhop logs in as. Its name is not taken if it is
+    the task of this id that has it.
     """
     if entry.task is None:
         return Invalid("", entry.reason or "")
@@ -132,7 +148,7 @@ def _definition(
                 "environment": body.environment,
             }
         )
-        services().tasks.try_out(definition, now=now())
+        services().tasks.try_out(definition, task_id=task_id, now=now())
     except RequestValidationError as exc:
         return Invalid("", in_words(exc.errors()))
     except (Invalid, Conflict) as exc:

@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
 
 from cronhop.domain.access import Caller, Scope
+from cronhop.domain.ids import id_time
 from cronhop.domain.run import State
 from cronhop.errors import Invalid, PreconditionFailed
 from cronhop.store.page import Page, Window
@@ -26,6 +28,7 @@ from cronhop.store.page import Page, Window
 from .problems import problem
 from .schedule_body import instant_of
 from .specs import StrictBody
+from .wiring import now
 
 MAX_VERSION = 18  # digits
 _IN_PATH = re.compile(r"{(\w+)}")
@@ -116,6 +119,15 @@ def made_id(router: Router) -> str | None:
     """
     reserved: str | None = router.context.get("made_id")
     return reserved
+
+
+def began(router: Router) -> datetime:
+    """Return when the request was begun, the first time if it is repeated.
+
+    Where a name is taken, that says whether it is by this request itself.
+    """
+    reserved = made_id(router)
+    return id_time(reserved) if reserved else now()
 
 
 def path_names(request: Request) -> dict[str, str]:

@@ -21,7 +21,11 @@ class Calendars:
     def create(
         self, name: str, dates: tuple[date, ...], *, by: str, now: datetime
     ) -> Calendar:
-        """Put a calendar on record. Raises Conflict if its name is taken."""
+        """Put a calendar on record. Raises Conflict if its name is taken.
+
+        By another one: the same of the same instant is there since the request was
+        first tried.
+        """
         calendar = Calendar(
             name=name,
             dates=_ordered(dates),

@@ -45,7 +45,7 @@ from cronhop.store.connection import (
     transaction,
     update,
 )
-from cronhop.store.names import name_key, named_write
+from cronhop.store.names import name_holder, name_key, named_write
 from cronhop.store.page import OLDEST, Page, Window, cut
 from cronhop.store.readable import read_each
 
@@ -181,9 +181,9 @@ def fit(targets: int) -> int:
     return MAX_WRITES // (WRITES + targets)
 
 
-def is_taken(name: str) -> bool:
-    """Return whether a task has this name."""
-    return read(TaskRow, name_key(name)) is not None
+def holder(name: str) -> str | None:
+    """Return the id of the task that has this name, None if none has."""
+    return name_holder(TaskRow, name_key(name))
 
 
 def replace(old: Task, new: Task, *, by: str) -> None:
