@@ -19,7 +19,7 @@ from cronhop.errors import (
     SecretMissing,
 )
 from cronhop.store import credentials as store
-from cronhop.store import notifications, servers, tasks
+from cronhop.store import notifications, servers, tasks, templates
 from cronhop.store.page import Page, walk
 
 
@@ -109,7 +109,10 @@ class Credentials:
         if version not in {None, credential.version}:
             raise PreconditionFailed("it was changed since you read it")
         users = itertools.chain(
-            _servers_using(name), _tasks_using(name), _channels_using(name)
+            _servers_using(name),
+            _tasks_using(name),
+            _templates_using(name),
+            _channels_using(name),
         )
         if named := list(itertools.islice(users, 5)):
             raise Conflict(f"credential {name!r} is used by {', '.join(named)}")
@@ -190,6 +193,12 @@ def _tasks_using(name: str) -> Iterator[str]:
     for task in walk(tasks.listing):
         if name in task.definition.secrets.values():
             yield f"task {task.definition.name}"
+
+
+def _templates_using(name: str) -> Iterator[str]:
+    for template in walk(templates.listing):
+        if name in template.definition.secrets.values():
+            yield f"template {template.definition.name}"
 
 
 def _channels_using(name: str) -> Iterator[str]:
