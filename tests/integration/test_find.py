@@ -321,6 +321,33 @@ def test_what_cannot_come_back_is_refused(world):
     assert tasks.get(task.task_id) is None
 
 
+def test_what_could_not_come_back_is_kept_no_longer(world):
+    """Its versions still go when it goes, however many there are."""
+    server = world.add_server()
+    task = world.add_task(server, name="kept")
+    for number in range(20):
+        definition = replace(task.definition, timeout_s=60 + number)
+        world.tasks.change(
+            task.task_id, definition, version=None, by="me", now=world.clock()
+        )
+    world.tasks.delete(task.task_id, version=None, now=world.clock())
+    before = world.rows("task_versions")
+    world.add_task(server, name="kept")
+    world.clock.move(days=1)
+
+    with pytest.raises(Conflict, match="taken"):
+        world.tasks.restore(task.task_id, by="me", now=world.clock())
+
+    left = [
+        row
+        for row in world.rows("task_versions")
+        if row["task_id"]["S"] == task.task_id
+    ]
+    assert left == before
+    assert len(left) == 21
+    assert len({row["ttl"]["N"] for row in left}) == 1
+
+
 def test_a_restored_task_takes_a_schedule_that_is_over(world):
     """Nothing is due any more; it can be run by hand, and changed."""
     server = world.add_server()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
@@ -28,7 +29,7 @@ from pynamodb.transactions import TransactWrite
 from cronhop.domain.hold import Hold
 from cronhop.domain.ids import shard_of
 from cronhop.domain.task import Origin, Task, TaskDefinition
-from cronhop.errors import Conflict
+from cronhop.errors import Conflict, PreconditionFailed
 from cronhop.store.attributes import (
     LISTED,
     HoldAttribute,
@@ -36,7 +37,7 @@ from cronhop.store.attributes import (
     PlainAttribute,
     set_or_remove,
 )
-from cronhop.store.batch import Write, value_of, write_all
+from cronhop.store.batch import AT_ONCE, Write, value_of, write_all
 from cronhop.store.connection import (
     read,
     retention_s,
@@ -264,6 +265,19 @@ def restore(old: Task, new: Task, *, by: str) -> None:
     """
     # First of all: a version that is gone cannot be had back.
     _keep_versions(new.task_id, until=None)
+    try:
+        _put_back(old, new, by=by)
+    except (Conflict, PreconditionFailed):
+        gone = get(new.task_id, or_deleted=True)
+        if gone and gone.deleted_at:
+            _keep_versions(new.task_id, until=_ttl(gone.deleted_at))
+        raise
+    # And again: who deleted it may have come to them since.
+    _keep_versions(new.task_id, until=None)
+
+
+def _put_back(old: Task, new: Task, *, by: str) -> None:
+    """Let the task's rows be those of a living one, or nothing."""
     name = new.definition.name
     with named_write(TaskRow, name=name, holder=new.task_id) as write:
         write.update(
@@ -283,18 +297,20 @@ def restore(old: Task, new: Task, *, by: str) -> None:
         _save_version(write, new, by=by)
         for row in _named(new):
             write.save(row)
-    # And again: who deleted it may have come to them since.
-    _keep_versions(new.task_id, until=None)
 
 
 def _keep_versions(task_id: str, *, until: int | None) -> None:
     """Let the versions of a task be kept until then, None: for ever."""
     names = ["task_id", "version", "ttl"]
-    for row in TaskVersionRow.query(
-        task_id, attributes_to_get=names, consistent_read=True
-    ):
-        if row.ttl != until:
-            row.update(actions=set_or_remove((TaskVersionRow.ttl, until)))
+    found = TaskVersionRow.query(task_id, attributes_to_get=names, consistent_read=True)
+    actions = set_or_remove((TaskVersionRow.ttl, until))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(
+            pool.map(
+                lambda row: row.update(actions=actions),
+                [row for row in found if row.ttl != until],
+            )
+        )
 
 
 def _ttl(deleted_at: datetime) -> int:
