@@ -1,6 +1,5 @@
 """Parameters on their way: from a run by hand to the command, byte for byte."""
 
-from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 
 import pytest
@@ -13,12 +12,13 @@ from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.parameter import Parameter, ParameterType, ParameterWord
 from cronhop.domain.run import State, Stream, Trigger
 from cronhop.domain.schedule import CronSchedule
-from cronhop.domain.server import ServerDefinition, ServerStatus
+from cronhop.domain.server import ServerStatus
 from cronhop.domain.targets import Targets
 from cronhop.domain.task import Overlap, Script
 from cronhop.errors import Conflict
 from cronhop.store import runs, servers, tasks, values
 from tests.integration.test_api import Client, fields, task_body
+from tests.integration.test_environments import move
 from tests.sshd import keypair
 from tests.world import Killed
 
@@ -446,11 +446,7 @@ def test_a_server_of_a_default_that_is_not_there_any_more(
     if where == "gone":  # as after a backup was restored
         servers.remove(other)
     else:
-        names = (one.name for one in dataclass_fields(ServerDefinition))
-        moved = ServerDefinition(
-            **{name: getattr(other, name) for name in names} | {"environment": "prod"}
-        )
-        world.servers.change(other.server_id, moved, version=None, now=world.clock())
+        move(world, other, "prod")
 
     if trigger is Trigger.MANUAL:
         run = run_with(world, task)
