@@ -247,6 +247,23 @@ def test_a_token_is_for_its_list_only(api, world):
     assert other.status == 400
 
 
+def test_a_list_goes_on_however_long_what_is_looked_for_is(api, world):
+    """Its token is as short as that of any other."""
+    long = "é" * 200
+    task = world.add_task(world.add_server())
+    for _ in range(2):
+        world.tasks.run(task.task_id, by=long, now=world.clock())
+    query = f"created_by={long}&limit=1"
+    first = api("GET", "/v1/runs", query=query).body
+
+    second = api("GET", "/v1/runs", query=f"{query}&next_token={first['next_token']}")
+
+    assert second.status == 200, second.body
+    ids = {one["run_id"] for one in first["items"] + second.body["items"]}
+    assert len(ids) == 2
+    assert second.body["next_token"] is None
+
+
 def test_a_deleted_task_comes_back(world, api):
     """As it was, of a next version; its schedule goes on from now."""
     server = world.add_server()
