@@ -919,19 +919,34 @@ def test_a_credential_is_for_its_environment(api, fleets, kept):
 
 def test_what_forbids_a_removal_names_no_others(api, fleets, kept):
     """A server that others use stays; who they are is not told."""
-    own, path = fleets["own"], f"/v1/servers/{fleets['own'].server}"
+    own, nowhere = fleets["own"], fleets["nowhere"]
+    template = _template(replace(nowhere, server=own.server), name="of nowhere")
+    other = _made(ask(api, "admin", "POST", "/v1/templates", template))
+    told = []
 
-    named = ask(api, "admin-of-own", "DELETE", path)
-    ask(api, "admin-of-own", "DELETE", f"/v1/tasks/{own.task}")
-    hidden = ask(api, "admin-of-own", "DELETE", path)
-    ask(api, "admin", "DELETE", f"/v1/tasks/{fleets['nowhere'].task}")
-    jumped = ask(api, "admin-of-own", "DELETE", path)
+    for user in (
+        f"tasks/{own.task}",
+        f"tasks/{nowhere.task}",
+        f"templates/{own.template}",
+        f"templates/{other['template_id']}",
+        None,
+    ):
+        answer = ask(api, "admin-of-own", "DELETE", f"/v1/servers/{own.server}")
+        assert answer.status == 409
+        told.append(answer.body["detail"])
+        if user:
+            assert ask(api, "admin", "DELETE", f"/v1/{user}").status == 204
 
-    name = f"zq-{OWN} server"
-    assert [one.status for one in (named, hidden, jumped)] == [409] * 3
-    assert named.body["detail"] == f"server {name} is named by task {own.task}"
-    assert hidden.body["detail"] == f"server {name} is named by a task"
-    assert jumped.body["detail"] == f"server {name} is the jump host of others"
+    assert told == [
+        f"server zq-{OWN} server {why}"
+        for why in (
+            f"is named by task {own.task}",
+            "is named by a task",
+            f"is named by template zq-{OWN} template",
+            "is named by a template",
+            "is the jump host of others",
+        )
+    ]
 
 
 # DynamoDB refuses to look for a key of more than 2048 bytes, or 1024 of its second
