@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import boto3
+import botocore.session
 import pytest
 from botocore.exceptions import ConnectionClosedError
 from moto import mock_aws
@@ -57,6 +58,7 @@ from cronhop.settings import Settings
 from cronhop.ssh.connections import Connections
 from cronhop.store import batch, connection, executions, runs
 from cronhop.web.hook import Hook
+from tests.keys import strict
 from tests.sshd import LOOPBACK
 from tests.template import tables
 
@@ -428,6 +430,16 @@ class World:
         bodies = [message.body for message in queue._messages]
         return json.dumps([rows, bodies], default=str)
 
+    def spoil(self, noun, attribute, value, **key):
+        """Let an attribute of the row with this key be what no code of ours writes."""
+        self._dynamodb.update_item(
+            TableName=PREFIX + noun,
+            Key={name: {"S": part} for name, part in key.items()},
+            UpdateExpression="SET #name = :value",
+            ExpressionAttributeNames={"#name": attribute},
+            ExpressionAttributeValues={":value": value},
+        )
+
     def rows(self, noun):
         """Return the items of a table, as DynamoDB has them."""
         return self._dynamodb.scan(TableName=PREFIX + noun)["Items"]
@@ -450,6 +462,16 @@ def _sent(message):
     return int(message.sent_timestamp) / 1000
 
 
+# What a row may hold that this version cannot read: (attribute's part, its value).
+# The one is read by pynamodb, the other only when the row is made sense of.
+UNREADABLE = pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        pytest.param("state", {"S": "of a later version"}, id="value"),
+        pytest.param("started_at", {"S": "yesterday"}, id="type"),
+    ],
+)
+
 SOME_HOST_KEY = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 )
@@ -465,6 +487,8 @@ def on_moto():
         patch.delenv("AWS_PROFILE", raising=False)
         # moto reads no parameters of a statement; e2e/test_batches.py has batches.
         patch.setattr(batch, "WORTH", sys.maxsize)
+        get_session = botocore.session.get_session
+        patch.setattr(botocore.session, "get_session", lambda: strict(get_session()))
         environ = dict(os.environ)
         made = World(environ)
         for name, value in environ.items():

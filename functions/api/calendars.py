@@ -9,7 +9,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
-from .request import IfMatch, Limit, Token, after, caller, listed, version
+from .request import IfMatch, Limit, Token, after, began, caller, listed, version
 from .schedule_body import CalendarBody, DatesBody, HoldBody
 from .views import answer, calendar_view, empty, hold_view
 from .wiring import now, services
@@ -20,7 +20,7 @@ router = Router()
 @router.post("/v1/calendars")
 def create(body: Annotated[CalendarBody, Body()]) -> Response[str]:
     calendar = services().calendars.create(
-        body.name, tuple(body.dates), by=caller(router).name, now=now()
+        body.name, tuple(body.dates), by=caller(router).name, now=began(router)
     )
     return answer(calendar_view(calendar), HTTPStatus.CREATED, version=calendar.version)
 

@@ -10,7 +10,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
 from .bodies import CredentialBody, SecretBody
-from .request import IfMatch, Limit, Token, after, caller, listed, version
+from .request import IfMatch, Limit, Token, after, began, caller, listed, version
 from .views import answer, credential_view, empty
 from .wiring import now, services
 
@@ -23,7 +23,7 @@ def create(body: Annotated[CredentialBody, Body()]) -> Response[str]:
         body.name,
         body.secret(),
         by=caller(router).name,
-        now=now(),
+        now=began(router),
         environment=body.environment,
     )
     return answer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -15,15 +16,16 @@ from aws_lambda_powertools.event_handler.openapi.params import Body
 from pydantic import Field, StringConstraints
 
 from cronhop.domain.crontab import Entry, read
+from cronhop.domain.ids import derived_id, id_time, new_id
 from cronhop.domain.task import TaskDefinition
 from cronhop.domain.zone import zone_of
-from cronhop.errors import Invalid
+from cronhop.errors import Conflict, Invalid
 from cronhop.services.tasks import usernames
 from cronhop.store.tasks import fit
 
 from .bodies import DAY_S, Word, task_definition
 from .problems import MAX_ERRORS, in_words, problem
-from .request import caller, scope
+from .request import caller, made_id, scope
 from .specs import StrictBody
 from .views import answer
 from .wiring import now, services
@@ -54,12 +56,13 @@ def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
     scope(router).require(body.environment)
     entries = _entries(body)
     logins = usernames(body.server_ids, scope=scope(router))
-    definitions, shown = [], []
-    for entry in entries:
-        definition, reason = _definition(body, entry, logins)
-        if definition:
-            definitions.append(definition)
-        shown.append(_view(entry, definition, reason))
+    ids = _task_ids(made_id(router), entries)
+    found = [
+        _definition(body, entry, logins, task_id)
+        for entry, task_id in zip(entries, ids, strict=True)
+    ]
+    definitions = [one for one in found if isinstance(one, TaskDefinition)]
+    shown = [_view(entry, one) for entry, one in zip(entries, found, strict=True)]
     limit = fit(len(body.server_ids))
     if len(definitions) > limit:
         raise Invalid(
@@ -74,19 +77,38 @@ def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
         )
     if body.dry_run:
         return answer({"dry_run": True, "tasks": shown})
-    refused = [(f"text.{one['line']}", one["reason"]) for one in shown if one["reason"]]
-    if refused:
-        return problem(
-            HTTPStatus.BAD_REQUEST,
-            f"{len(refused)} of its lines cannot be tasks, so none was made",
-            errors=refused[:MAX_ERRORS],
-        )
+    if len(definitions) < len(entries):
+        return _refused(found, shown)
     made = services().tasks.create_all(
-        definitions, by=caller(router).name, now=now(), scope=scope(router)
+        definitions,
+        by=caller(router).name,
+        now=now(),
+        scope=scope(router),
+        task_ids=ids,
     )
     for one, task in zip(shown, made, strict=True):
         one["task_id"] = task.task_id
     return answer({"dry_run": False, "tasks": shown}, HTTPStatus.CREATED)
+
+
+def _task_ids(seed: str | None, entries: Sequence[Entry]) -> list[str]:
+    """Return the ids of the lines' tasks: the same if the request is repeated."""
+    seed = seed or new_id(now())
+    return [derived_id(id_time(seed), f"{seed}/{entry.line}") for entry in entries]
+
+
+def _refused(
+    found: Sequence[TaskDefinition | Invalid | Conflict],
+    shown: Sequence[dict[str, Any]],
+) -> Response[str]:
+    """Return the error that names the lines: a conflict if nothing else is wrong."""
+    is_invalid = any(isinstance(one, Invalid) for one in found)
+    errors = [(f"text.{one['line']}", one["reason"]) for one in shown if one["reason"]]
+    return problem(
+        HTTPStatus.BAD_REQUEST if is_invalid else HTTPStatus.CONFLICT,
+        f"{len(errors)} of its lines cannot be tasks, so none was made",
+        errors=errors[:MAX_ERRORS],
+    )
 
 
 def _entries(body: CrontabBody) -> list[Entry]:
@@ -101,14 +123,15 @@ def _entries(body: CrontabBody) -> list[Entry]:
 
 
 def _definition(
-    body: CrontabBody, entry: Entry, logins: set[str]
-) -> tuple[TaskDefinition | None, str | None]:
+    body: CrontabBody, entry: Entry, logins: set[str], task_id: str
+) -> TaskDefinition | Invalid | Conflict:
     """Return the task of a line, or why it cannot be one.
 
-    `logins` are the users that cronhop logs in as.
+    `logins` are the users that cronhop logs in as. Its name is not taken if it is
+    the task of this id that has it.
     """
     if entry.task is None:
-        return None, entry.reason
+        return Invalid("", entry.reason or "")
     spec = dict(entry.task["spec"])
     if logins == {spec.get("run_as")}:
         del spec["run_as"]  # who logs in anyway
@@ -125,22 +148,21 @@ def _definition(
                 "environment": body.environment,
             }
         )
-        services().tasks.try_out(definition, now=now())
+        services().tasks.try_out(definition, task_id=task_id, now=now())
     except RequestValidationError as exc:
-        return None, in_words(exc.errors())
-    except Invalid as exc:
-        return None, str(exc)
-    return definition, None
+        return Invalid("", in_words(exc.errors()))
+    except (Invalid, Conflict) as exc:
+        return exc
+    return definition
 
 
-def _view(
-    entry: Entry, definition: TaskDefinition | None, reason: str | None
-) -> dict[str, Any]:
+def _view(entry: Entry, found: TaskDefinition | Invalid | Conflict) -> dict[str, Any]:
+    definition = found if isinstance(found, TaskDefinition) else None
     return {
         "line": entry.line,
         "text": entry.text,
         "task": definition.to_dict() if definition else None,
         "task_id": None,
-        "reason": reason,
+        "reason": None if definition else str(found),
         "notes": list(entry.notes),
     }

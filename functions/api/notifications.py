@@ -15,7 +15,17 @@ from .notification_bodies import (
     NamedRuleBody,
     RuleBody,
 )
-from .request import IfMatch, Limit, Nothing, Token, after, caller, listed, version
+from .request import (
+    IfMatch,
+    Limit,
+    Nothing,
+    Token,
+    after,
+    began,
+    caller,
+    listed,
+    version,
+)
 from .views import answer, channel_view, empty, rule_view
 from .wiring import now, services
 
@@ -25,7 +35,7 @@ router = Router()
 @router.post("/v1/channels")
 def create_channel(body: Annotated[NamedChannelBody, Body()]) -> Response[str]:
     channel = services().channels.create(
-        body.name, body.form(), by=caller(router).name, now=now()
+        body.name, body.form(), by=caller(router).name, now=began(router)
     )
     return answer(channel_view(channel), HTTPStatus.CREATED, version=channel.version)
 
@@ -67,7 +77,7 @@ def try_channel(name: str, _: Nothing = None) -> Response[str]:
 @router.post("/v1/rules")
 def create_rule(body: Annotated[NamedRuleBody, Body()]) -> Response[str]:
     rule = services().rules.create(
-        body.name, body.form(), by=caller(router).name, now=now()
+        body.name, body.form(), by=caller(router).name, now=began(router)
     )
     return answer(rule_view(rule), HTTPStatus.CREATED, version=rule.version)
 

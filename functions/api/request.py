@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -19,6 +21,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
 
 from cronhop.domain.access import Caller, Scope
+from cronhop.domain.ids import id_time
 from cronhop.domain.run import State
 from cronhop.errors import Invalid, PreconditionFailed
 from cronhop.store.page import Page, Window
@@ -26,6 +29,7 @@ from cronhop.store.page import Page, Window
 from .problems import problem
 from .schedule_body import instant_of
 from .specs import StrictBody
+from .wiring import now
 
 MAX_VERSION = 18  # digits
 _IN_PATH = re.compile(r"{(\w+)}")
@@ -118,6 +122,15 @@ def made_id(router: Router) -> str | None:
     return reserved
 
 
+def began(router: Router) -> datetime:
+    """Return when the request was begun, the first time if it is repeated.
+
+    Where a name is taken, that says whether it is by this request itself.
+    """
+    reserved = made_id(router)
+    return id_time(reserved) if reserved else now()
+
+
 def path_names(request: Request) -> dict[str, str]:
     """Return what the path names, by parameter, without query and body."""
     names = _IN_PATH.findall(request.route)
@@ -137,6 +150,11 @@ def version(if_match: str | None) -> int | None:
     return int(text)
 
 
+def list_id(query: str) -> str:
+    """Return what tells a list from others; filters may be longer than a token."""
+    return hashlib.sha256(query.encode()).hexdigest()[:32]
+
+
 def after(token: str | None, query: str) -> str | None:
     """Return the key that a `next_token` goes on after.
 
@@ -145,10 +163,13 @@ def after(token: str | None, query: str) -> str | None:
     if token is None:
         return None
     try:
-        kept_query, key = json.loads(base64.urlsafe_b64decode(token.encode()))
+        kept_list, key = json.loads(base64.urlsafe_b64decode(token.encode()))
     except (ValueError, TypeError, binascii.Error) as exc:
         raise Invalid("next_token", "it is none of ours") from exc
-    if kept_query != query or not isinstance(key, str) or not key:
+    # Whatever a list is sorted by is ASCII.
+    if not (isinstance(key, str) and key and key.isascii()):
+        raise Invalid("next_token", "it is none of ours")
+    if kept_list != list_id(query):
         raise Invalid("next_token", "it belongs to another list")
     return key
 
@@ -175,6 +196,6 @@ def listed(
         items.append(shown)
     token = None
     if last is not None:
-        text = json.dumps([query, str(last)])
+        text = json.dumps([list_id(query), str(last)])
         token = base64.urlsafe_b64encode(text.encode()).decode()
     return {"items": items, "next_token": token}

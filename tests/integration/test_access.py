@@ -7,6 +7,7 @@ one of another environment, one of none; and ids of things that are not there.
 import base64
 import copy
 import json
+import re
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -15,7 +16,7 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.sqs.models import sqs_backends
 
-from api import handler, ledger, rights, wiring
+from api import handler, ledger, request, rights, wiring
 from cronhop.domain.run import Outcome, State
 from cronhop.store import executions, runs
 from tests.integration.test_api import CLAIMS, Client, server_body
@@ -918,16 +919,123 @@ def test_a_credential_is_for_its_environment(api, fleets, kept):
 
 def test_what_forbids_a_removal_names_no_others(api, fleets, kept):
     """A server that others use stays; who they are is not told."""
-    own, path = fleets["own"], f"/v1/servers/{fleets['own'].server}"
+    own, nowhere = fleets["own"], fleets["nowhere"]
+    template = _template(replace(nowhere, server=own.server), name="of nowhere")
+    other = _made(ask(api, "admin", "POST", "/v1/templates", template))
+    told = []
 
-    named = ask(api, "admin-of-own", "DELETE", path)
-    ask(api, "admin-of-own", "DELETE", f"/v1/tasks/{own.task}")
-    hidden = ask(api, "admin-of-own", "DELETE", path)
-    ask(api, "admin", "DELETE", f"/v1/tasks/{fleets['nowhere'].task}")
-    jumped = ask(api, "admin-of-own", "DELETE", path)
+    for user in (
+        f"tasks/{own.task}",
+        f"tasks/{nowhere.task}",
+        f"templates/{own.template}",
+        f"templates/{other['template_id']}",
+        None,
+    ):
+        answer = ask(api, "admin-of-own", "DELETE", f"/v1/servers/{own.server}")
+        assert answer.status == 409
+        told.append(answer.body["detail"])
+        if user:
+            assert ask(api, "admin", "DELETE", f"/v1/{user}").status == 204
 
-    name = f"zq-{OWN} server"
-    assert [one.status for one in (named, hidden, jumped)] == [409] * 3
-    assert named.body["detail"] == f"server {name} is named by task {own.task}"
-    assert hidden.body["detail"] == f"server {name} is named by a task"
-    assert jumped.body["detail"] == f"server {name} is the jump host of others"
+    assert told == [
+        f"server zq-{OWN} server {why}"
+        for why in (
+            f"is named by task {own.task}",
+            "is named by a task",
+            f"is named by template zq-{OWN} template",
+            "is named by a template",
+            "is the jump host of others",
+        )
+    ]
+
+
+# DynamoDB refuses to look for a key of more than 2048 bytes, or 1024 of its second
+# part; what is refused is an error of ours.
+TOO_LONG = "é" * 1025
+
+
+@pytest.mark.parametrize(
+    ("caller", "route"),
+    [
+        (caller, route)
+        for caller in ("admin", "admin-of-own")
+        for route in ROUTES
+        if "{" in route and (caller == "admin" or route not in STACK_WIDE)
+    ],
+)
+def test_what_no_name_can_be_is_not_there(api, fleets, kept, caller, route):
+    """However long it is, whoever asks."""
+    method, path = route.split(" ")
+    _, body = ROUTES[route][2](fleets["own"])
+
+    answer = ask(api, caller, method, re.sub(r"{\w+}", TOO_LONG, path), body)
+
+    assert answer.status == 404, answer.body
+
+
+@pytest.mark.parametrize(
+    ("route", "changes", "field"),
+    [
+        ("POST /v1/servers", {"via_server": TOO_LONG}, "via_server"),
+        ("POST /v1/import/crontab", {"server_ids": [TOO_LONG]}, "server_ids.0"),
+        (
+            "POST /v1/tasks",
+            {"parameters": [{"name": "A", "type": "server", "default": "€" * 1000}]},
+            "parameters.0.default",
+        ),
+        (
+            "POST /v1/tasks",
+            {"parameters": [{"name": "A", "type": "secret", "default": "€" * 1000}]},
+            "parameters.0.default",
+        ),
+        (
+            "POST /v1/tasks",
+            {"parameters": [{"name": "A", "type": "server", "default": "\ud800"}]},
+            "parameters.0.default",
+        ),
+    ],
+)
+def test_what_no_name_can_be_is_a_fault_of_the_body(
+    api, fleets, kept, route, changes, field
+):
+    """Named by its field."""
+    method, path = route.split(" ")
+    _, body = ROUTES[route][2](fleets["own"])
+
+    answer = ask(api, "admin", method, path, {**body, **changes})
+
+    assert answer.status == 400, answer.body
+    assert answer.body["errors"][0]["field"] == field
+
+
+LISTS = {
+    "audit": f"audit {json.dumps([None] * 4)}",
+    "runs": f"runs {json.dumps([None] * 8)}",
+    "tasks": f"tasks {json.dumps([None] * 8)}",
+    **{
+        noun: noun
+        for noun in (
+            "calendars",
+            "channels",
+            "credentials",
+            "rules",
+            "servers",
+            "templates",
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("key", ["\ud800", "é", "x", "x" * 700, "9" * 26, "\x00"])
+@pytest.mark.parametrize("noun", sorted(LISTS))
+def test_a_token_that_was_made_up_is_refused_or_ends_the_list(api, noun, key):
+    """Whatever it says."""
+    plain = json.dumps([request.list_id(LISTS[noun]), key])
+    token = base64.urlsafe_b64encode(plain.encode()).decode()
+
+    answer = ask(api, "admin", "GET", f"/v1/{noun}?next_token={token}")
+
+    assert answer.status in {200, 400}, answer.body
+    if answer.status == 400:
+        (error,) = answer.body["errors"]
+        assert error == {"field": "next_token", "message": "it is none of ours"}

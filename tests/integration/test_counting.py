@@ -12,7 +12,7 @@ from cronhop.domain.retry import Retry
 from cronhop.domain.run import State
 from cronhop.domain.tally import ALL, Tally, Whose, total
 from cronhop.store import connection, stats
-from tests.world import NOW, Killed
+from tests.world import NOW, UNREADABLE, Killed
 
 DAY = NOW.date()
 
@@ -376,24 +376,49 @@ def test_ends_that_cannot_be_counted_are_told_all_the_same(world, monkeypatch):
     assert all_states() == {"cancelled": 1}
 
 
-def test_an_execution_that_cannot_be_read_holds_up_nothing(world, server):
-    """Its run is counted without it."""
-    task = world.add_task(server)
+@UNREADABLE
+def test_an_execution_that_cannot_be_read_holds_up_nothing(
+    world, server, attribute, value
+):
+    """Its run is counted without it, the others with theirs."""
+    task, other = world.add_task(server), world.add_task(server)
     run = world.tasks.run(task.task_id, by="me", now=world.clock())
+    world.tasks.run(other.task_id, by="me", now=world.clock())
     world.deliver()
-    records = told(world)
-    connection.client().update_item(
-        TableName="test-executions",
-        Key={"run_id": {"S": run.run_id}, "server_id": {"S": server.server_id}},
-        UpdateExpression="SET #name = :value",
-        ExpressionAttributeNames={"#name": "state"},
-        ExpressionAttributeValues={":value": {"S": "of a later version"}},
-    )
+    records = world.records("runs")
+    key = {"run_id": run.run_id, "server_id": server.server_id}
+    world.spoil("executions", attribute, value, **key)
 
     assert world.changes.follow(records) == []
 
+    assert states(task_counts(task)) == states(task_counts(other)) == {"completed": 1}
+    (counts,) = stats.of_servers(DAY).values()
+    assert states(counts) == {"completed": 1}
+
+
+def test_a_throttled_read_comes_again(world, server):
+    """The row is not to blame."""
+    task = world.add_task(server)
+    world.tasks.run(task.task_id, by="me", now=world.clock())
+    world.deliver()
+    records = told(world)
+
+    events = connection.client().meta.events
+    events.register("before-call.dynamodb.BatchGetItem", throttled)
+    failed = world.changes.follow(records)
+    events.unregister("before-call.dynamodb.BatchGetItem", throttled)
+
+    assert failed
+    world.changes.follow(records)
     assert states(task_counts(task)) == {"completed": 1}
-    assert stats.of_servers(DAY) == {}
+
+
+def throttled(params, **kwargs):
+    """Answer as DynamoDB does that too much is wanted of executions."""
+    if "test-executions" not in params["body"]:
+        return None
+    code = "ProvisionedThroughputExceededException"
+    return AWSResponse("", 400, {}, None), {"Error": {"Code": code, "Message": ""}}
 
 
 class Conflicts:

@@ -70,11 +70,24 @@ def test_the_tasks_are_made(api, world, load):
     assert [one["task"] for one in made.body["tasks"]] == [one["task"] for one in shown]
     task = tasks.get(made.body["tasks"][0]["task_id"])
     assert (task.definition.enabled, task.next_run) == (False, None)
-    again = load(name_prefix="web: ", dry_run=False)
-    assert (again.status, fields(again)) == (400, ["text.6", "text.7"])
-    assert "is taken" in again.body["errors"][0]["message"]
     path = f"/v1/tasks/{task.task_id}"
     assert api("PATCH", path, {"enabled": True}).body["next_run"]
+
+
+def test_a_name_that_is_taken_is_a_conflict(world, load):
+    """As it is of a POST of one task; what is wrong besides comes first."""
+    load("0 0 * * * a", dry_run=False)
+    before = world.rows("tasks")
+
+    shown = load("0 0 * * * a\n0 0 * * * b")
+    taken = load("0 0 * * * a\n0 0 * * * b", dry_run=False)
+    wrong = load("0 0 * * * a\n@reboot b", dry_run=False)
+
+    reasons = [one["reason"] for one in shown.body["tasks"]]
+    assert reasons == ["the name 'a' is taken", None]
+    assert (taken.status, fields(taken)) == (409, ["text.1"])
+    assert (wrong.status, fields(wrong)) == (400, ["text.1", "text.2"])
+    assert world.rows("tasks") == before
 
 
 @pytest.mark.parametrize(
@@ -106,7 +119,7 @@ def test_a_name_that_is_taken_meanwhile_makes_none(world, load, monkeypatch):
     """All or none holds against a race as well."""
     load("0 0 * * * a", dry_run=False)
     before = len(world.rows("tasks"))
-    monkeypatch.setattr(tasks, "is_taken", lambda name: False)
+    monkeypatch.setattr(tasks, "holder", lambda name: None)
 
     raced = load("0 0 * * * b\n0 0 * * * a", dry_run=False)
 

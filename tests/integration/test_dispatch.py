@@ -535,6 +535,18 @@ def test_no_slot_is_left_out_by_a_change_after_a_crash(world, server):
     assert len(covered) == len(set(covered))
 
 
+def test_a_task_that_cannot_be_read_stops_no_tick(world, server):
+    """The others are sent, and it is named."""
+    good, bad = (world.add_task(server, cron="*/5 * * * *") for _ in range(2))
+    world.spoil("tasks", "version", {"S": "first"}, task_id=bad.task_id)
+    world.clock.now = good.next_run
+
+    report = world.tick()
+
+    assert report.failed == [bad.task_id]
+    assert report.started == [slot_run_id(good.task_id, good.next_run)]
+
+
 def test_a_row_that_cannot_be_read_leaves_the_others_to_the_tick(
     world, server, monkeypatch
 ):

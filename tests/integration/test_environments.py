@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from api import handler, wiring
 from cronhop.domain.access import Scope
 from cronhop.domain.run import State
 from cronhop.domain.server import ServerDefinition
@@ -12,6 +13,9 @@ from cronhop.errors import Conflict
 from cronhop.services.gate import MOVED
 from cronhop.services.why import Why
 from cronhop.store import runs
+from tests.integration.test_api import CLAIMS, Client
+
+OF_STAGING = {**CLAIMS, "username": "bob", "cognito:groups": "[operator:staging]"}
 
 
 def ran(world, run):
@@ -145,3 +149,33 @@ def test_why_tells_nothing_of_before_a_move(world, staging):
 
     assert mine.run
     assert theirs.run is None
+
+
+@pytest.fixture
+def api(world):
+    wiring.services.cache_clear()
+    yield Client(handler.handler)
+    wiring.services.cache_clear()
+
+
+def test_a_server_shows_the_executions_of_visible_runs_only(world, sshd, api):
+    """A task of no environment may run on any server: who may not see it, sees none
+    of its executions."""
+    server = world.add_server(sshd, environment="staging")
+    ids = {}
+    for environment in ("staging", None):
+        task = world.add_task(server, name=f"of {environment}", environment=environment)
+        ids[environment] = world.tasks.run(
+            task.task_id, by="ada", now=world.clock()
+        ).run_id
+        world.settle(ids[environment])
+    path = f"/v1/servers/{server.server_id}/executions"
+
+    def seen(claims, query=""):
+        answer = api("GET", path, query=query, claims=claims)
+        return {one["run_id"] for one in answer.body["items"]}
+
+    assert seen(OF_STAGING) == {ids["staging"]}
+    assert seen(OF_STAGING, "state=completed") == {ids["staging"]}
+    assert seen(OF_STAGING, "limit=1&order=oldest") <= {ids["staging"]}
+    assert seen(CLAIMS) == set(ids.values())

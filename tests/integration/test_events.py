@@ -191,6 +191,26 @@ def test_a_row_that_cannot_be_read_holds_up_nothing(world):
     assert told["run_id"] == good["dynamodb"]["Keys"]["run_id"]["S"]
 
 
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        pytest.param("definition", {"S": '{"kind": "of a later version"}'}, id="value"),
+        pytest.param("version", {"S": "first"}, id="type"),
+    ],
+)
+def test_a_task_that_cannot_be_read_has_no_name(world, attribute, value):
+    """Its runs are told of all the same, the others with theirs."""
+    bad, good = (world.add_task(world.add_server()) for _ in range(2))
+    for task in (bad, good):
+        world.tasks.run(task.task_id, by="me", now=world.clock())
+    world.spoil("tasks", attribute, value, task_id=bad.task_id)
+
+    world.follow()
+
+    names = {told["task_id"]: told["task_name"] for _, told in world.events()}
+    assert names == {bad.task_id: None, good.task_id: good.definition.name}
+
+
 def test_a_deleted_task_has_no_name(world):
     """Its runs are told of all the same."""
     task = world.add_task(world.add_server())

@@ -247,6 +247,23 @@ def test_a_token_is_for_its_list_only(api, world):
     assert other.status == 400
 
 
+def test_a_list_goes_on_however_long_what_is_looked_for_is(api, world):
+    """Its token is as short as that of any other."""
+    long = "é" * 200
+    task = world.add_task(world.add_server())
+    for _ in range(2):
+        world.tasks.run(task.task_id, by=long, now=world.clock())
+    query = f"created_by={long}&limit=1"
+    first = api("GET", "/v1/runs", query=query).body
+
+    second = api("GET", "/v1/runs", query=f"{query}&next_token={first['next_token']}")
+
+    assert second.status == 200, second.body
+    ids = {one["run_id"] for one in first["items"] + second.body["items"]}
+    assert len(ids) == 2
+    assert second.body["next_token"] is None
+
+
 def test_a_deleted_task_comes_back(world, api):
     """As it was, of a next version; its schedule goes on from now."""
     server = world.add_server()
@@ -319,6 +336,33 @@ def test_what_cannot_come_back_is_refused(world):
     with pytest.raises(NotFound):
         world.tasks.restore("01J0000000000000000000000A", by="me", now=world.clock())
     assert tasks.get(task.task_id) is None
+
+
+def test_what_could_not_come_back_is_kept_no_longer(world):
+    """Its versions still go when it goes, however many there are."""
+    server = world.add_server()
+    task = world.add_task(server, name="kept")
+    for number in range(20):
+        definition = replace(task.definition, timeout_s=60 + number)
+        world.tasks.change(
+            task.task_id, definition, version=None, by="me", now=world.clock()
+        )
+    world.tasks.delete(task.task_id, version=None, now=world.clock())
+    before = world.rows("task_versions")
+    world.add_task(server, name="kept")
+    world.clock.move(days=1)
+
+    with pytest.raises(Conflict, match="taken"):
+        world.tasks.restore(task.task_id, by="me", now=world.clock())
+
+    left = [
+        row
+        for row in world.rows("task_versions")
+        if row["task_id"]["S"] == task.task_id
+    ]
+    assert left == before
+    assert len(left) == 21
+    assert len({row["ttl"]["N"] for row in left}) == 1
 
 
 def test_a_restored_task_takes_a_schedule_that_is_over(world):

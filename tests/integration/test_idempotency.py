@@ -1,5 +1,6 @@
 """Idempotency-Key: whoever repeats a POST gets one of it, and one answer."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -35,6 +36,8 @@ def clock(world, monkeypatch):
 @pytest.fixture
 def server(api):
     api("POST", "/v1/credentials", {"name": "ops-key", "password": "x1"})
+    hook = {"kind": "webhook", "url": "https://example.org/"}
+    api("POST", "/v1/channels", {"name": "ops", **hook})
     return api("POST", "/v1/servers", server_body()).body
 
 
@@ -57,10 +60,14 @@ def kinds(server, task):
             "/v1/channels",
             {"name": "new", "kind": "webhook", "url": "https://example.org/"},
         ),
+        "rule": (
+            "/v1/rules",
+            {"name": "new", "on": ["failure"], "channels": ["ops"]},
+        ),
         "import": (
             "/v1/import/crontab",
             {
-                "text": "0 4 * * 0 true\n",
+                "text": "0 4 * * 0 true\n0 5 * * 0 false\n",
                 "server_ids": [server["server_id"]],
                 "dry_run": False,
             },
@@ -183,31 +190,50 @@ def test_two_at_once_are_one(world):
     assert requests.begin("ada", "key", "digest", now=late).answer.body == "{}"
 
 
-@pytest.mark.parametrize("kind", ["server", "task", "template", "run"])
+def made(world):
+    """Return what there is, but for what tells of requests."""
+    nouns = ("credentials", "servers", "tasks", "runs", "notifications")
+    secrets = world.session.client("secretsmanager").list_secrets()["SecretList"]
+    return [world.rows(noun) for noun in nouns], [one["Name"] for one in secrets]
+
+
+@pytest.mark.parametrize("kind", ["credential", "calendar", "channel", "rule"])
+def test_a_name_of_another_request_is_taken(api, server, task, clock, kind):
+    """Though the same person asks for the same once more, by another key."""
+    path, body = kinds(server, task)[kind]
+    assert api("POST", path, body, headers=KEY).status == 201
+    clock.move(milliseconds=1)
+
+    again = api("POST", path, body, headers={"idempotency-key": "another"})
+
+    assert (again.status, again.body["errors"][0]["field"]) == (409, "name")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_who_died_half_way_is_followed_by_one_with_the_same_ids(
     api, world, server, task, clock, monkeypatch, kind
 ):
     """Whatever the first one had come to, there is one of it in the end."""
     path, body = kinds(server, task)[kind]
-    noun = {"run": "runs", "server": "servers"}.get(kind, "tasks")
-    keep = Requests.keep
+    keep, answers = Requests.keep, []
 
-    def die(*args):
+    def die(requests, request, answer):
+        answers.append(json.loads(answer.body))
         raise Killed
 
     monkeypatch.setattr(Requests, "keep", die)
     with pytest.raises(Killed):
         api("POST", path, body, headers=KEY)
     monkeypatch.setattr(Requests, "keep", keep)
-    left = len(world.rows(noun))
+    left = made(world)
     refused = api("POST", path, body, headers=KEY)
     assert (refused.status, refused.headers["retry-after"]) == (409, "2")
 
     clock.now += LEASE + timedelta(seconds=1)
     answer = api("POST", path, body, headers=KEY)
 
-    assert answer.status in {201, 202}, answer.body
-    assert len(world.rows(noun)) == left
+    assert (answer.status, [answer.body]) == (202 if kind == "run" else 201, answers)
+    assert made(world) == left
     assert api("POST", path, body, headers=KEY).body == answer.body
 
 

@@ -18,13 +18,13 @@ from cronhop.domain.instant import instant
 from cronhop.domain.notification import ChannelKind, Notice, Occasion
 from cronhop.domain.retry import Retry
 from cronhop.domain.run import State
+from cronhop.domain.task import Overlap
 from cronhop.services.channels import ChannelForm, RuleForm
 from cronhop.services.deliver import signature
 from cronhop.store import notifications, runs
-from cronhop.store.runs import RunRow
 from notifier import handler as notifier_handler
 from tests.hook import receiver
-from tests.world import ACCOUNT, REGION
+from tests.world import ACCOUNT, REGION, UNREADABLE
 
 DOCS = Path(__file__).parents[2] / "docs"
 SECRET = "s3cret of the hook"
@@ -120,16 +120,17 @@ def test_a_recovery_follows_a_failure(world, server, tmp_path):
     assert told(world) == []
 
 
-def test_a_run_before_that_cannot_be_read_holds_up_nothing(world, server):
+@UNREADABLE
+def test_a_run_before_that_cannot_be_read_holds_up_nothing(
+    world, server, attribute, value
+):
     """Whether it is a recovery nobody knows; the others are told."""
     add_channel(world, "ops", port=1)
     add_rule(world, "recovery", "success")
     task = world.add_task(server)
     before = run_once(world, task)
     assert told(world) == [("success", "ops")]
-    RunRow(run_id=before.run_id).update(
-        actions=[RunRow.state.set("of a later version")]
-    )
+    world.spoil("runs", attribute, value, run_id=before.run_id)
 
     run_once(world, task)
 
@@ -181,6 +182,55 @@ def test_what_takes_longer_than_usual_is_told(world, server, gate, impatient):
     assert visit(minutes=9) == {notice_id}  # delivered once
     gate.touch()
     world.settle(run.run_id)
+
+
+@UNREADABLE
+def test_a_long_run_that_cannot_be_read_holds_up_nothing(
+    world, server, gate, impatient, attribute, value
+):
+    """Of the others that run long somebody is told."""
+    add_channel(world, "ops", port=1)
+    add_rule(world, "long")
+    command = f"until [ -e {gate} ]; do sleep 0.02; done"
+    task = world.add_task(
+        server, command=command, timeout_s=3600, overlap=Overlap.ALLOW
+    )
+    gate.touch()
+    for _ in range(10):
+        run_once(world, task)
+    gate.unlink()
+    bad, good = (
+        world.tasks.run(task.task_id, by="me", now=world.clock()) for _ in range(2)
+    )
+    world.deliver()
+    world.clock.now = world.only_execution(good).started_at + timedelta(minutes=3)
+    world.tick()
+    world.deliver()
+    world.spoil("runs", attribute, value, run_id=bad.run_id)
+
+    told = {notice.notice_id for notice in world.notices()}
+
+    assert told == {f"{good.run_id}#long#ops"}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        pytest.param("definition", {"S": '{"on": ["of a later version"]}'}, id="value"),
+        pytest.param("version", {"S": "first"}, id="type"),
+    ],
+)
+def test_a_rule_that_cannot_be_read_holds_up_nothing(world, server, attribute, value):
+    """The others are followed."""
+    add_channel(world, "ops", port=1)
+    add_rule(world, "failure")
+    bad = add_rule(world, "success")
+    task = world.add_task(server, command="false")
+    world.spoil("notifications", attribute, value, kind="rule", name=bad.name)
+
+    run_once(world, task)
+
+    assert told(world) == [("failure", "ops")]
 
 
 def test_what_is_usual_needs_some_runs(world, server, gate, impatient):

@@ -16,8 +16,9 @@ from cronhop.domain.server import ServerStatus
 from cronhop.domain.targets import Targets
 from cronhop.domain.task import Overlap, Script
 from cronhop.errors import Conflict
-from cronhop.store import runs, tasks, values
+from cronhop.store import runs, servers, tasks, values
 from tests.integration.test_api import Client, fields, task_body
+from tests.integration.test_environments import move
 from tests.sshd import keypair
 from tests.world import Killed
 
@@ -423,6 +424,44 @@ def test_a_server_that_a_default_names_cannot_be_removed(world, crowd):
     ended = world.settle(run.run_id)
     assert (ended.state, ended.targets) == (State.FAILED, ())
     assert ended.reason.startswith("parameters.TO: there is no server")
+
+
+@pytest.mark.parametrize("trigger", [Trigger.SCHEDULE, Trigger.MANUAL])
+@pytest.mark.parametrize("where", ["gone", "moved"])
+def test_a_server_of_a_default_that_is_not_there_any_more(
+    world, sshd, tmp_path, where, trigger
+):
+    """The run fails with the reason, and nothing is started."""
+    mark = tmp_path / "mark"
+    server = world.add_server(sshd, environment="staging")
+    other = world.add_server(sshd, name="other", environment="staging")
+    task = add_task(
+        world,
+        server,
+        parameters=[parameter("FROM", "server", default="other")],
+        command=f"touch {mark}",
+        environment="staging",
+        schedule=CronSchedule(cron="*/5 * * * *"),
+    )
+    if where == "gone":  # as after a backup was restored
+        servers.remove(other)
+    else:
+        move(world, other, "prod")
+
+    if trigger is Trigger.MANUAL:
+        run = run_with(world, task)
+    else:
+        world.clock.now = task.next_run
+        world.tick()
+        (run,) = world.all_runs()
+    ended = world.settle(run.run_id)
+
+    assert (ended.state, ended.targets) == (State.FAILED, ())
+    assert ended.reason == (
+        f"parameters.FROM: there is no server '{other.server_id}'"
+        " in environment 'staging'"
+    )
+    assert not mark.exists()
 
 
 def test_a_server_that_is_removed_before_the_start(world, server, sshd, tmp_path):

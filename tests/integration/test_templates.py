@@ -448,3 +448,32 @@ def test_a_task_that_comes_back_is_listed_again(api, template, parked, token):
     (made,) = api("GET", f"{path_of(template)}/tasks").body["items"]
     (listed,) = api("GET", "/v1/tasks", query="created_by=ada").body["items"]
     assert made["task_id"] == listed["task_id"] == task["task_id"]
+
+
+def test_what_a_template_names_is_in_use(api, world, parked, token):
+    """Once the template is removed, or names it no more, it can be removed."""
+    api("POST", "/v1/calendars", {"name": "holidays", "dates": ["2026-12-24"]})
+    for name in ("hook", "free"):
+        api("POST", "/v1/credentials", {"name": name, "password": "x1"})
+    body = template_body(
+        spec={"command": "true", "secrets": {"PW": "hook"}},
+        targets={"server_ids": [parked.server_id]},
+        schedule={"cron": "30 1 * * *", "exclude_calendars": ["holidays"]},
+        parameters=[{"name": "TOKEN", "type": "secret", "default": "token"}],
+    )
+    made = api("POST", "/v1/templates", body)
+    assert made.status == 201, made.body
+    named = [
+        "/v1/credentials/hook",
+        "/v1/credentials/token",
+        "/v1/calendars/holidays",
+        f"/v1/servers/{parked.server_id}",
+    ]
+
+    refused = [api("DELETE", path) for path in named]
+
+    assert [one.status for one in refused] == [409] * 4
+    assert all("template deploy" in one.body["detail"] for one in refused)
+    assert api("DELETE", "/v1/credentials/free").status == 204
+    api("DELETE", path_of(made.body))
+    assert [api("DELETE", path).status for path in named] == [204] * 4

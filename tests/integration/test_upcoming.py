@@ -5,6 +5,7 @@ from datetime import date, timedelta
 import pytest
 
 from api import handler, wiring
+from cronhop.domain.access import EVERYWHERE, Scope
 from cronhop.domain.schedule import CronSchedule, EverySchedule
 from cronhop.services import upcoming as module
 from cronhop.services.upcoming import Upcoming
@@ -20,10 +21,10 @@ def server(world):
     return world.add_server()
 
 
-def look(world, length=HOUR):
+def look(world, length=HOUR, scope=EVERYWHERE):
     """Return what is to come from now on."""
-    shards = world.settings.shards
-    return Upcoming(shards=shards).upcoming(world.clock(), world.clock() + length)
+    upcoming = Upcoming(shards=world.settings.shards)
+    return upcoming.upcoming(world.clock(), world.clock() + length, scope=scope)
 
 
 def test_slots_of_all_tasks_come_in_order(world, server):
@@ -81,6 +82,44 @@ def test_a_busy_task_hides_no_other(world, server, monkeypatch):
     assert not coming.is_complete
     assert len(coming.slots) == 100
     assert [one.task_id for one in coming.slots].count(other.task_id) == 3
+
+
+OWN = Scope(environments=frozenset({"staging"}))
+
+
+@pytest.fixture
+def mixed(world, monkeypatch):
+    """Six tasks of others that are due first, and three of one's own."""
+    monkeypatch.setattr(module, "MAX_TASKS", 3)
+    monkeypatch.setattr(module, "READ", 2)
+    for minute in range(10, 16):
+        world.add_task(world.add_server(), cron=f"{minute} * * * *")
+    mine = world.add_server(environment="staging")
+    return [
+        world.add_task(mine, cron=f"{minute} * * * *", environment="staging").task_id
+        for minute in range(16, 19)
+    ]
+
+
+def test_tasks_of_others_hide_none(world, mixed):
+    """Who is limited to an environment sees as many as anybody."""
+    coming = look(world, scope=OWN)
+
+    assert [one.task_id for one in coming.slots] == mixed
+    assert coming.is_complete
+    assert not look(world).is_complete
+
+
+@pytest.mark.parametrize(("most", "shown", "complete"), [(8, 2, False), (9, 3, True)])
+def test_so_many_tasks_are_read(world, mixed, monkeypatch, most, shown, complete):
+    """And no more, whoever asks; what is not looked at is said."""
+    monkeypatch.setattr(module, "MAX_READ", most)
+    monkeypatch.setattr(module, "READ", 1)
+
+    coming = look(world, scope=OWN)
+
+    assert [one.task_id for one in coming.slots] == mixed[:shown]
+    assert coming.is_complete is complete
 
 
 def test_upcoming_by_the_api(world, server):

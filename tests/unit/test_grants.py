@@ -154,9 +154,12 @@ CALLS: dict[str, dict[str, dict[str, str]]] = {
     },
     "EventsRole": {
         "TasksTable": {"dynamodb:BatchGetItem": "cronhop.store.tasks.get_many"},
-        "RunsTable": {"dynamodb:BatchGetItem": "cronhop.store.runs.get_many"},
+        "RunsTable": {"dynamodb:BatchGetItem": "cronhop.store.runs.of_ids"},
         "RunsTable/index/by_task": {"dynamodb:Query": "cronhop.store.runs.of_task"},
-        "NotificationsTable": {"dynamodb:Query": "cronhop.store.notifications.rules"},
+        "NotificationsTable": {
+            "dynamodb:BatchGetItem": "cronhop.store.notifications.readable_rules",
+            "dynamodb:Query": "cronhop.store.notifications.readable_rules",
+        },
         "ExecutionsTable": {
             "dynamodb:BatchGetItem": "cronhop.store.executions.of_keys"
         },

@@ -183,7 +183,7 @@ def replace_calendar(context: typer.Context, name: CalendarName, dates: Dates) -
 def delete_calendar(
     context: typer.Context, name: CalendarName, yes: Yes = False
 ) -> None:
-    """Remove a calendar that no task names."""
+    """Remove a calendar that nothing names."""
     here = session.of(context)
     path = f"/v1/calendars/{quote(name, safe='')}"
     found = here.api.get(path)

@@ -155,7 +155,7 @@ def set_status(
 
 @verb(servers, "delete")
 def delete(context: typer.Context, server: ServerName, yes: Yes = False) -> None:
-    """Remove a server that no task names."""
+    """Remove a server that nothing names."""
     here = session.of(context)
     found = names.server(here.api, server)
     confirm(f"Remove the server {found['name']!r}?", yes=yes)

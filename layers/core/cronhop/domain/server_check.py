@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Self
 
+from cronhop.domain.instant import instant
+
 
 @dataclass(frozen=True, kw_only=True)
 class SeenKey:
@@ -62,10 +64,9 @@ class ServerCheck:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as it is kept and shown; times RFC 3339."""
-        at = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return {
             **asdict(self),
-            "at": at,
+            "at": instant(self.at),
             "steps": [asdict(step) for step in self.steps],
             "host_keys_seen": [asdict(key) for key in self.host_keys_seen],
         }
@@ -95,7 +96,7 @@ class HostKeyAlert:
     @property
     def why_not(self) -> str:
         """Why no command may be started meanwhile."""
-        at = self.at.isoformat(timespec="seconds").replace("+00:00", "Z")
+        at = instant(self.at.replace(microsecond=0))
         return (
             f"host_key: the host showed another key ({self.seen}) at {at}; "
             "approve it or check again"

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from cronhop.domain.calendar import Calendar
+from cronhop.domain.task import TaskDefinition
 from cronhop.errors import Conflict, NotFound, PreconditionFailed
 from cronhop.store import calendars as store
-from cronhop.store import tasks
+from cronhop.store import tasks, templates
 from cronhop.store.page import Page, walk
 
 
@@ -21,7 +22,11 @@ class Calendars:
     def create(
         self, name: str, dates: tuple[date, ...], *, by: str, now: datetime
     ) -> Calendar:
-        """Put a calendar on record. Raises Conflict if its name is taken."""
+        """Put a calendar on record. Raises Conflict if its name is taken.
+
+        By another one: the same of the same instant is there since the request was
+        first tried.
+        """
         calendar = Calendar(
             name=name,
             dates=_ordered(dates),
@@ -69,10 +74,10 @@ class Calendars:
         return store.listing(limit=limit, after=after)
 
     def delete(self, name: str, *, version: int | None) -> None:
-        """Remove a calendar that no task names. Raises NotFound, Conflict."""
+        """Remove a calendar that nothing names. Raises NotFound, Conflict."""
         calendar = self.get(name, version=version)
-        if users := list(itertools.islice(_tasks_naming(name), 5)):
-            raise Conflict(f"calendar {name!r} is named by task {', '.join(users)}")
+        if users := list(itertools.islice(_users(name), 5)):
+            raise Conflict(f"calendar {name!r} is named by {', '.join(users)}")
         if not store.remove(calendar) and store.get(name):
             raise Conflict("it is just being changed by somebody else")
 
@@ -81,8 +86,16 @@ def _ordered(dates: tuple[date, ...]) -> tuple[date, ...]:
     return tuple(sorted(set(dates)))
 
 
-def _tasks_naming(name: str) -> Iterator[str]:
+def _users(name: str) -> Iterator[str]:
+    """Yield what names the calendar."""
     for task in walk(tasks.listing):
-        schedule = task.definition.schedule
-        if schedule and name in schedule.exclude_calendars:
-            yield task.definition.name
+        if _names(task.definition, name):
+            yield f"task {task.definition.name}"
+    for template in walk(templates.listing):
+        if _names(template.definition, name):
+            yield f"template {template.definition.name}"
+
+
+def _names(definition: TaskDefinition, name: str) -> bool:
+    schedule = definition.schedule
+    return schedule is not None and name in schedule.exclude_calendars

@@ -13,11 +13,12 @@ from typing import Any
 from cronhop.aws.bus import Bus
 from cronhop.domain.event import Event, of_execution, of_run
 from cronhop.domain.run import Execution, Run, State
-from cronhop.observe import log, measure
+from cronhop.observe import log
 from cronhop.services.count import count
 from cronhop.services.notify import Notifier
 from cronhop.store import changes, tasks
 from cronhop.store.changes import Change
+from cronhop.store.readable import passed_over
 
 
 class Changes:
@@ -69,10 +70,8 @@ def _changes(
     for record in records:
         try:
             change = changes.read(record)
-        except Exception:  # noqa: BLE001  one bad row never holds up all the others
-            keys = record.get("dynamodb", {}).get("Keys")
-            log.exception("A row cannot be read", action="row_unreadable", keys=keys)
-            measure({"UnreadableRows": 1})
+        except Exception as exc:  # noqa: BLE001  one bad row never holds up all the others
+            passed_over(record.get("dynamodb", {}).get("Keys"), exc)
             continue
         if change:
             yield record["dynamodb"]["SequenceNumber"], change
@@ -81,11 +80,13 @@ def _changes(
 def _names(changed: Iterable[Run]) -> Mapping[str, str]:
     """Return the names of the runs' tasks, by id; those that are gone have none."""
     ids = sorted({run.task_id for run in changed})
-    return {
-        task_id: task.definition.name
-        for task_id, task in tasks.get_many(ids).items()
-        if not isinstance(task, Exception)
-    }
+    names = {}
+    for task_id, task in tasks.get_many(ids).items():
+        if isinstance(task, Exception):
+            passed_over(task_id, task)
+        else:
+            names[task_id] = task.definition.name
+    return names
 
 
 def _event(change: Change[Run] | Change[Execution], names: Mapping[str, str]) -> Event:

@@ -71,7 +71,11 @@ class Channels:
     def create(
         self, name: str, form: ChannelForm, *, by: str, now: datetime
     ) -> Channel:
-        """Put a channel on record. Raises Invalid, Conflict if its name is taken."""
+        """Put a channel on record. Raises Invalid, Conflict if its name is taken.
+
+        By another one: the same of the same instant is there since the request was
+        first tried.
+        """
         self._check(form)
         channel = Channel(
             name=name,
@@ -81,7 +85,8 @@ class Channels:
             created_at=now,
             updated_at=now,
         )
-        _require_room(store.channels, MAX_CHANNELS, "channels")
+        if store.channel(name) is None:
+            _require_room(store.channels, MAX_CHANNELS, "channels")
         if not store.add(channel) and store.channel(name) != channel:
             raise Conflict(f"there is a channel {name!r} already", field="name")
         return channel
@@ -168,7 +173,7 @@ class Rules:
     """What people do with rules."""
 
     def create(self, name: str, form: RuleForm, *, by: str, now: datetime) -> Rule:
-        """Put a rule on record. Raises Invalid, Conflict if its name is taken."""
+        """Put a rule on record, as a channel is. Raises Invalid, Conflict."""
         _check_rule(form)
         rule = Rule(
             name=name,
@@ -178,7 +183,8 @@ class Rules:
             created_at=now,
             updated_at=now,
         )
-        _require_room(store.rules, MAX_RULES, "rules")
+        if store.rule(name) is None:
+            _require_room(store.rules, MAX_RULES, "rules")
         if not store.add(rule) and store.rule(name) != rule:
             raise Conflict(f"there is a rule {name!r} already", field="name")
         return rule

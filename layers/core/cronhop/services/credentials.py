@@ -19,7 +19,7 @@ from cronhop.errors import (
     SecretMissing,
 )
 from cronhop.store import credentials as store
-from cronhop.store import notifications, servers, tasks
+from cronhop.store import notifications, servers, tasks, templates
 from cronhop.store.page import Page, walk
 
 
@@ -40,11 +40,12 @@ class Credentials:
     ) -> Credential:
         """Keep a secret under a name. Raises Invalid, Conflict if it is taken.
 
-        With an `environment` only servers and tasks of it may name it.
+        With an `environment` only servers and tasks of it may name it. What the same
+        request has kept by then, whose answer was lost, is returned as it is.
         """
         kind, fingerprint = _inspect(secret)
-        if store.get(name):
-            raise Conflict(f"there is a credential {name!r} already", field="name")
+        if kept := store.get(name):
+            return _own(kept, by=by, now=now)
         credential = Credential(
             name=name,
             kind=kind,
@@ -60,9 +61,9 @@ class Credentials:
         if not store.add(credential):
             kept = store.get(name)
             if kept and kept.secret_id == credential.secret_id:
-                return kept  # ours: only the answer had been lost
+                return kept  # only the answer had been lost
             self.secrets.remove(credential.secret_id)
-            raise Conflict(f"there is a credential {name!r} already", field="name")
+            raise _taken(name)
         return credential
 
     def replace(
@@ -108,7 +109,10 @@ class Credentials:
         if version not in {None, credential.version}:
             raise PreconditionFailed("it was changed since you read it")
         users = itertools.chain(
-            _servers_using(name), _tasks_using(name), _channels_using(name)
+            _servers_using(name),
+            _tasks_using(name),
+            _templates_using(name),
+            _channels_using(name),
         )
         if named := list(itertools.islice(users, 5)):
             raise Conflict(f"credential {name!r} is used by {', '.join(named)}")
@@ -157,6 +161,17 @@ def require_credential(
         raise Invalid(field, f"credential {name!r} is not a {kind}")
 
 
+def _own(kept: Credential, *, by: str, now: datetime) -> Credential:
+    """Return what is kept if the request of then made it. Raises Conflict."""
+    if (kept.created_by, kept.created_at, kept.version) != (by, now, 1):
+        raise _taken(kept.name)
+    return kept
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(f"there is a credential {name!r} already", field="name")
+
+
 def _inspect(secret: Secret) -> tuple[CredentialKind, str | None]:
     if (secret.private_key is None) == (secret.password is None):
         raise Invalid("", "give either a private_key or a password")
@@ -178,6 +193,12 @@ def _tasks_using(name: str) -> Iterator[str]:
     for task in walk(tasks.listing):
         if name in task.definition.secrets.values():
             yield f"task {task.definition.name}"
+
+
+def _templates_using(name: str) -> Iterator[str]:
+    for template in walk(templates.listing):
+        if name in template.definition.secrets.values():
+            yield f"template {template.definition.name}"
 
 
 def _channels_using(name: str) -> Iterator[str]:

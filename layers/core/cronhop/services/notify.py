@@ -16,9 +16,8 @@ from cronhop.domain.notification import (
 )
 from cronhop.domain.run import Execution, Run, State
 from cronhop.domain.tally import together
-from cronhop.observe import log
 from cronhop.store import notifications, runs, stats
-from cronhop.store.page import walk
+from cronhop.store.readable import passed_over
 
 USUAL_DAYS = timedelta(days=28)  # whose runs say what is usual
 BEFORE = 20  # runs that are looked at for the last outcome of a task
@@ -40,7 +39,7 @@ class Notifier:
         """
         if not changed and not running:
             return []
-        rules = list(walk(notifications.rules))
+        rules = notifications.readable_rules()
         wanted = [
             (notice, key)
             for key, run in changed.items()
@@ -60,7 +59,7 @@ def _of_long_ones(
     A run on one server is as old as its command, as its duration is counted; one on
     several as old as itself.
     """
-    found = runs.get_many({one.run_id for one in running.values()})
+    found = runs.of_ids({one.run_id for one in running.values()})
     for key, execution in running.items():
         run = found.get(execution.run_id)
         wanted = [] if run is None else notices(rules, run, occasion=Occasion.LONG)
@@ -87,7 +86,11 @@ def _has_recovered(run: Run, rules: Sequence[Rule]) -> bool:
         return False
     try:
         before = runs.of_task(run.task_id, limit=BEFORE, after=run.run_id)
-    except (KeyError, TypeError, ValueError):  # what a row says, not who keeps it
-        log.exception("A row cannot be read", action="row_unreadable", run=run.run_id)
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as exc:  # what a row says, not who keeps it
+        passed_over(run.run_id, exc)
         return False
     return recovered(before.items)

@@ -83,7 +83,13 @@ def bound(run: Run, definition: TaskDefinition) -> TaskDefinition:
     values = given.of_run(run)
     for name in sorted(secrets_among(definition, values) - given.secrets_of(run)):
         raise Invalid(f"parameters.{name}", "it was no secret when it was given")
-    complete = definition.filled(accepted(definition, values))
+    # The server of a default may have moved since the task was written.
+    servers_named = {
+        one.name: one.default
+        for one in definition.parameters
+        if one.type is ParameterType.SERVER and one.default is not None
+    }
+    complete = definition.filled(accepted(definition, {**servers_named, **values}))
     complete.check_complete()
     return complete
 
@@ -113,11 +119,13 @@ def definition_of(
 def texts(definition: TaskDefinition) -> Mapping[str, str]:
     """Return the values, as the command gets them, but for the secrets.
 
-    Raises Invalid if a server is not there any more.
+    Raises Invalid if a server is not there any more, or has moved.
     """
     return {
         one.name: value_text(
-            _server(str(one.default), f"parameters.{one.name}", None).host
+            _server(
+                str(one.default), f"parameters.{one.name}", definition.environment
+            ).host
             if one.type is ParameterType.SERVER
             else one.default
         )

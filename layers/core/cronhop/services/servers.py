@@ -17,6 +17,7 @@ from cronhop.domain.message import Probe
 from cronhop.domain.run import Execution, State
 from cronhop.domain.server import MAX_HOST_KEYS, Server, ServerDefinition
 from cronhop.domain.task import Task
+from cronhop.domain.template import Template
 from cronhop.errors import (
     Conflict,
     Invalid,
@@ -26,9 +27,9 @@ from cronhop.errors import (
 )
 from cronhop.services.credentials import require_credential
 from cronhop.services.sift import sift
-from cronhop.store import executions, runs, tasks
+from cronhop.store import executions, runs, tasks, templates
 from cronhop.store import servers as store
-from cronhop.store.page import Listing, Page, Window
+from cronhop.store.page import Listing, Page, Window, walk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,11 +206,14 @@ class Servers:
     def delete(
         self, server_id: str, *, version: int | None, scope: Scope = EVERYWHERE
     ) -> None:
-        """Remove a server that no task names. Raises NotFound, Conflict."""
+        """Remove a server that nothing names. Raises NotFound, Conflict."""
         server = self.get(server_id, version=version)
         users = tasks.naming(server_id, limit=5)
         if users:
             named = _tasks_within(users, scope)
+            raise Conflict(f"server {server.name} is named by {named}")
+        if made := [one for one in walk(templates.listing) if _names_it(one, server)]:
+            named = _templates_within(made, scope)
             raise Conflict(f"server {server.name} is named by {named}")
         if server.jump_for:
             behind = _names(server.jump_for, scope)
@@ -290,6 +294,18 @@ def _tasks_within(task_ids: Iterable[str], scope: Scope) -> str:
         if isinstance(task, Task) and scope.admits(task.definition.environment)
     ]
     return f"task {', '.join(ids)}" if ids else "a task"
+
+
+def _names_it(template: Template, server: Server) -> bool:
+    return server.server_id in template.definition.server_ids
+
+
+def _templates_within(made: Iterable[Template], scope: Scope) -> str:
+    """Return in words which templates these are, of those in the scope."""
+    names = [
+        one.definition.name for one in made if scope.admits(one.definition.environment)
+    ]
+    return f"template {', '.join(names[:5])}" if names else "a template"
 
 
 def _place(server: Server) -> tuple[str, int, str | None]:

@@ -74,23 +74,35 @@ class Tasks:
         *,
         by: str,
         now: datetime,
+        task_ids: Sequence[str],
         scope: Scope = EVERYWHERE,
     ) -> list[Task]:
         """Put all of the tasks on record, or none.
 
-        Raises Invalid, Conflict, Forbidden.
+        Once, by their ids, as `create` does. Raises Invalid, Conflict, Forbidden.
         """
-        made = [_new(self.checked(one, scope), by=by, now=now) for one in definitions]
+        find = partial(store.get, or_deleted=True)
+        if find(task_ids[0]):
+            return [one for one in map(find, task_ids) if one]
+        made = [
+            _new(self.checked(one, scope), by=by, now=now, task_id=task_id)
+            for one, task_id in zip(definitions, task_ids, strict=True)
+        ]
         store.add_all(made)
         for task in made:
             self.dispatcher.send_task(task, now)
         return made
 
-    def try_out(self, definition: TaskDefinition, *, now: datetime) -> None:
-        """Ensure that a task could be made just now. Raises Invalid."""
+    def try_out(
+        self, definition: TaskDefinition, *, task_id: str, now: datetime
+    ) -> None:
+        """Ensure that a task of this id could be made just now, or is there.
+
+        Raises Invalid, Conflict if its name is another's.
+        """
         _new(self.checked(definition), by="", now=now)
-        if store.is_taken(definition.name):
-            raise Invalid("name", f"the name {definition.name!r} is taken")
+        if store.holder(definition.name) not in {None, task_id}:
+            raise Conflict(f"the name {definition.name!r} is taken", field="name")
 
     def change(
         self,

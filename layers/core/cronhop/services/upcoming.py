@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +18,9 @@ from cronhop.domain.task import Task
 from cronhop.errors import Invalid
 from cronhop.store import calendars, holds, tasks
 
-MAX_TASKS = 500  # looked at, those that are due first
+MAX_TASKS = 500  # looked at of those in the scope: the ones that are due first
+MAX_READ = 5000  # to find them
+READ = 100  # at once
 MAX_SLOTS = 1000  # shown
 
 
@@ -40,7 +42,7 @@ class Coming:
     |-------------|---------------------------------------------------------------|
     | slots       | in order of time                                              |
     | load        | (minute, how many start in it), those in which any do         |
-    | is_complete | False: there are more tasks or slots than are looked at       |
+    | is_complete | False: there are more slots, or may be, than are shown        |
     """
 
     slots: tuple[ComingSlot, ...]
@@ -62,20 +64,11 @@ class Upcoming:
         `after` is not before now: what is past is in the ledger. Bounded work:
         the tasks that are due first, and their slots as far as they are shown.
         """
-        found = heapq.merge(*(tasks.due(one, until) for one in range(self.shards)))
-        ids = [task_id for _, task_id in itertools.islice(found, MAX_TASKS + 1)]
-        read = tasks.get_many(ids[:MAX_TASKS]).values()
-        # What cannot be read has no slots that could be told.
-        known = [
-            task
-            for task in read
-            if isinstance(task, Task) and scope.admits(task.definition.environment)
-        ]
-        merged = heapq.merge(*(_slots(task, after, until) for task in known))
+        by_id, are_all = self._tasks(until, scope)
+        merged = heapq.merge(*(_slots(task, after, until) for task in by_id.values()))
         shown = list(itertools.islice(merged, MAX_SLOTS + 1))
-        by_id = {task.task_id: task for task in known}
         freeze = holds.freeze()
-        named = _calendars(known)
+        named = _calendars(by_id.values())
         coming = tuple(
             ComingSlot(
                 at=slot,
@@ -91,8 +84,32 @@ class Upcoming:
         return Coming(
             slots=coming,
             load=tuple(sorted(load.items())),
-            is_complete=len(ids) <= MAX_TASKS and len(shown) <= MAX_SLOTS,
+            is_complete=are_all and len(shown) <= MAX_SLOTS,
         )
+
+    def _tasks(self, until: datetime, scope: Scope) -> tuple[Mapping[str, Task], bool]:
+        """Return the tasks in the scope that are due first, and whether these are all.
+
+        Tasks of other environments leave room for those that are wanted, as far as
+        so many are read. What cannot be read has no slots that could be told.
+        """
+        due = heapq.merge(*(tasks.due(one, until) for one in range(self.shards)))
+        found: dict[str, Task] = {}
+        for _ in range(0, MAX_READ, READ):
+            ids = [task_id for _, task_id in itertools.islice(due, READ)]
+            if not ids:
+                return found, True
+            read = tasks.get_many(set(ids))
+            for task_id in ids:
+                task = read.get(task_id)
+                if not isinstance(task, Task) or task_id in found:
+                    continue
+                if not scope.admits(task.definition.environment):
+                    continue
+                if len(found) == MAX_TASKS:
+                    return found, False
+                found[task_id] = task
+        return found, next(due, None) is None
 
 
 def _slots(
@@ -109,7 +126,7 @@ def _slots(
         return
 
 
-def _calendars(known: list[Task]) -> dict[str, Calendar | None]:
+def _calendars(known: Iterable[Task]) -> dict[str, Calendar | None]:
     names = {
         name
         for task in known

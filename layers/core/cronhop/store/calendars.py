@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from cronhop.domain.calendar import Calendar
-from cronhop.store.connection import delete, put, update
+from cronhop.store.connection import delete, put, read, update
 from cronhop.store.page import Page
 from cronhop.store.tasks import TaskRow
 
@@ -30,11 +30,8 @@ def add(calendar: Calendar) -> bool:
 
 def get(name: str) -> Calendar | None:
     """Return the calendar of this name as of now, None if there is none."""
-    try:
-        row = TaskRow.get(_key(name), consistent_read=True)
-    except TaskRow.DoesNotExist:
-        return None
-    return _calendar(row)
+    row = read(TaskRow, _key(name))
+    return _calendar(row) if row else None
 
 
 def change(old: Calendar, *, dates: tuple[date, ...], now: datetime) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pynamodb.connection import Connection
 from pynamodb.exceptions import PynamoDBException
@@ -21,6 +21,10 @@ READ_TIMEOUT_S = 2
 RETRIES = 3
 CONFLICT_PAUSES_S = (0.05, 0.1, 0.2)  # before a write that met a transaction
 CONNECTIONS = 12  # an invocation runs ten messages side by side
+
+MAX_KEY_BYTES = (2048, 1024)  # of the two parts of a key, DynamoDB's limits
+
+R = TypeVar("R", bound=Model)
 
 _models: dict[str, type[Model]] = {}
 _state: dict[str, Any] = {}
@@ -86,6 +90,24 @@ def transaction() -> TransactWrite:
 def client() -> Any:
     """Return the one DynamoDB client."""
     return _state["connection"].client
+
+
+def read(model: type[R], key: str, second: Any = None) -> R | None:
+    """Return the row with this key as of now, None if there is none.
+
+    Nor can there be one of a key that DynamoDB refuses to look for: names come from
+    paths and bodies as people write them.
+    """
+    if not all(map(_is_possible, (key, second), MAX_KEY_BYTES)):
+        return None
+    try:
+        return model.get(key, second, consistent_read=True)
+    except model.DoesNotExist:
+        return None
+
+
+def _is_possible(part: object, most: int) -> bool:
+    return not isinstance(part, str) or 1 <= len(part.encode()) <= most
 
 
 def put(row: Model, condition: Condition) -> bool:

@@ -11,7 +11,7 @@ from pynamodb.models import Model
 
 from cronhop.domain.credential import Credential, CredentialKind
 from cronhop.store.attributes import LISTED, InstantAttribute, set_or_remove
-from cronhop.store.connection import delete, put, table, update
+from cronhop.store.connection import delete, put, read, table, update
 from cronhop.store.page import Page
 
 
@@ -64,11 +64,8 @@ def add(credential: Credential) -> bool:
 
 def get(name: str) -> Credential | None:
     """Return the credential of this name as of now, None if there is none."""
-    try:
-        row = CredentialRow.get(name, consistent_read=True)
-    except CredentialRow.DoesNotExist:
-        return None
-    return _credential(row)
+    row = read(CredentialRow, name)
+    return _credential(row) if row else None
 
 
 def change(

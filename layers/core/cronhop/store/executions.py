@@ -26,10 +26,10 @@ from cronhop.domain.run import (
     State,
     StreamRecord,
 )
-from cronhop.observe import log
 from cronhop.store.attributes import InstantAttribute, PlainAttribute, set_or_remove
-from cronhop.store.connection import put, retention_s, shards, table, update
+from cronhop.store.connection import put, read, retention_s, shards, table, update
 from cronhop.store.page import NEWEST, Page, Window, cut
+from cronhop.store.readable import passed_over, read_each
 
 
 class _ByServer(GlobalSecondaryIndex[Any]):
@@ -369,11 +369,8 @@ def settle(run_id: str, server_id: str) -> None:
 
 def get(run_id: str, server_id: str) -> Execution | None:
     """Return the execution as of now, None if there is none."""
-    try:
-        row = ExecutionRow.get(run_id, server_id, consistent_read=True)
-    except ExecutionRow.DoesNotExist:
-        return None
-    return execution_of(row)
+    row = read(ExecutionRow, run_id, server_id)
+    return execution_of(row) if row else None
 
 
 def get_many(run_id: str, server_ids: Iterable[str]) -> Mapping[str, Execution]:
@@ -386,16 +383,11 @@ def get_many(run_id: str, server_ids: Iterable[str]) -> Mapping[str, Execution]:
 def of_keys(keys: Iterable[tuple[str, str]]) -> list[Execution]:
     """Return those of the executions (run id, server id) that exist, as of now.
 
-    One that cannot be read is logged and left out.
+    One that cannot be read is told of and left out.
     """
-    found = []
-    for row in ExecutionRow.batch_get(list(keys), consistent_read=True):
-        try:
-            found.append(execution_of(row))
-        except Exception:  # noqa: BLE001  the others are not to blame
-            log.exception(
-                "A row cannot be read", action="row_unreadable", run_id=row.run_id
-            )
+    found, broken = read_each(ExecutionRow, keys, execution_of)
+    for key, exc in broken.items():
+        passed_over(key, exc)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cronhop.domain.hold import Hold
 from cronhop.domain.task import Task
+from cronhop.store.connection import read
 from cronhop.store.tasks import TaskRow, task_of
 
 _FREEZE = "freeze#"  # no task has such an id
@@ -19,11 +20,8 @@ def freeze() -> Hold | None:
 
     One that has ended by itself is still there: a slot of its time may come late.
     """
-    try:
-        row = TaskRow.get(_FREEZE, consistent_read=True)
-    except TaskRow.DoesNotExist:
-        return None
-    return row.pause
+    row = read(TaskRow, _FREEZE)
+    return row.pause if row else None
 
 
 def task_and_freeze(task_id: str) -> tuple[Task | None, Hold | None]:

@@ -14,7 +14,7 @@ from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
 from cronhop.errors import Conflict, PreconditionFailed
-from cronhop.store.connection import transaction
+from cronhop.store.connection import read, transaction
 
 
 def name_key(name: str, *, space: str = "name") -> str:
@@ -39,7 +39,7 @@ def named_write(
     except TransactWriteError as exc:
         codes = {reason.code for reason in exc.cancellation_reasons if reason}
         if "ConditionalCheckFailed" in codes:
-            if _holder(model, name_key(name, space=space)) not in {None, holder}:
+            if name_holder(model, name_key(name, space=space)) not in {None, holder}:
                 raise Conflict(f"the name {name!r} is taken", field="name") from exc
             raise PreconditionFailed("it was changed since you read it") from exc
         if "TransactionConflict" in codes:
@@ -47,9 +47,9 @@ def named_write(
         raise
 
 
-def _holder(model: type[Model], key: str) -> str | None:
-    try:
-        row: Any = model.get(key, consistent_read=True)
-    except model.DoesNotExist:
+def name_holder(model: type[Model], key: str) -> str | None:
+    """Return who has the name of this key, None if nobody has."""
+    row: Any = read(model, key)
+    if row is None:
         return None
     return str(row.holder)

@@ -22,8 +22,9 @@ from cronhop.domain.notification import (
     Rule,
 )
 from cronhop.store.attributes import InstantAttribute, PlainAttribute, set_or_remove
-from cronhop.store.connection import delete, put, table, update
+from cronhop.store.connection import delete, put, read, table, update
 from cronhop.store.page import Page
+from cronhop.store.readable import passed_over, read_each
 
 _CHANNEL, _RULE, _DELIVERED = "channel", "rule", "delivered"
 _KEPT = timedelta(days=15)  # longer than a queue keeps what it may hand over again
@@ -99,13 +100,13 @@ def remove(thing: Channel | Rule) -> bool:
 
 def channel(name: str) -> Channel | None:
     """Return the channel of this name as of now, None if there is none."""
-    row = _get(_CHANNEL, name)
+    row = read(NotificationRow, _CHANNEL, name)
     return _channel(row) if row else None
 
 
 def rule(name: str) -> Rule | None:
     """Return the rule of this name as of now, None if there is none."""
-    row = _get(_RULE, name)
+    row = read(NotificationRow, _RULE, name)
     return _rule(row) if row else None
 
 
@@ -119,6 +120,19 @@ def rules(*, limit: int, after: str | None) -> Page[Rule]:
     """Return rules by name, those after the name `after`."""
     rows, last = _query(_RULE, limit, after)
     return Page(items=[_rule(row) for row in rows], last=last)
+
+
+def readable_rules() -> list[Rule]:
+    """Return every rule; one that cannot be read is told of and left out."""
+    names = NotificationRow.query(
+        _RULE, attributes_to_get=["kind", "name"], consistent_read=True
+    )
+    found, broken = read_each(
+        NotificationRow, [(_RULE, row.name) for row in names], _rule
+    )
+    for key, exc in broken.items():
+        passed_over(key, exc)
+    return found
 
 
 def record_delivery(name: str, delivery: Delivery, *, is_test: bool) -> None:
@@ -176,7 +190,7 @@ def done(notice_id: str, *, now: datetime) -> None:
 
 def is_done(notice_id: str) -> bool:
     """Return whether a notice was delivered, as of now."""
-    row = _get(f"{_DELIVERED}#{notice_id}", "-")
+    row = read(NotificationRow, f"{_DELIVERED}#{notice_id}", "-")
     return row is not None and row.done_at is not None
 
 
@@ -185,13 +199,6 @@ def give_back(notice_id: str, *, now: datetime) -> None:
     NotificationRow(kind=f"{_DELIVERED}#{notice_id}", name="-").update(
         actions=[NotificationRow.lease_until.set(now)]
     )
-
-
-def _get(kind: str, name: str) -> NotificationRow | None:
-    try:
-        return NotificationRow.get(kind, name, consistent_read=True)
-    except NotificationRow.DoesNotExist:
-        return None
 
 
 def _query(

@@ -12,7 +12,7 @@ from pynamodb.models import Model
 from cronhop.domain.ids import id_time
 from cronhop.domain.request import KEPT_FOR, KeptAnswer, Request
 from cronhop.store.attributes import InstantAttribute
-from cronhop.store.connection import delete, put, table, update
+from cronhop.store.connection import delete, put, read, table, update
 
 
 @table("requests")
@@ -56,9 +56,8 @@ def add(request: Request, *, now: datetime) -> bool:
 
 def get(key: str) -> Request | None:
     """Return the request of this key as of now, None if there is none."""
-    try:
-        row = RequestRow.get(key, consistent_read=True)
-    except RequestRow.DoesNotExist:
+    row = read(RequestRow, key)
+    if row is None:
         return None
     return Request(
         key=row.request,

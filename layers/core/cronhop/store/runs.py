@@ -25,8 +25,9 @@ from cronhop.domain.ids import first_id, id_time, last_id, shard_of
 from cronhop.domain.run import OPEN_STATES, SCHEDULER, Run, State, Trigger
 from cronhop.store.attributes import InstantAttribute, PlainAttribute, set_or_remove
 from cronhop.store.batch import insertion, write_all
-from cronhop.store.connection import put, retention_s, shards, table, update
+from cronhop.store.connection import put, read, retention_s, shards, table, update
 from cronhop.store.page import NEWEST, Page, Window, cut
+from cronhop.store.readable import passed_over, read_each
 
 DAYS_A_PAGE = 7  # that a list over all tasks looks at for one page
 OPEN_AT_MOST_S = 400 * 86400  # a run is open: twenty attempts of a week, and more
@@ -178,17 +179,25 @@ def _new_row(run: Run) -> RunRow:
 
 def get(run_id: str) -> Run | None:
     """Return the run as of now, None if there is none."""
-    try:
-        row = RunRow.get(run_id, consistent_read=True)
-    except RunRow.DoesNotExist:
-        return None
-    return run_of(row)
+    row = read(RunRow, run_id)
+    return run_of(row) if row else None
 
 
 def get_many(run_ids: Iterable[str]) -> Mapping[str, Run]:
     """Return those of the runs that exist, by id, as of now."""
     rows = RunRow.batch_get(list(run_ids), consistent_read=True)
     return {row.run_id: run_of(row) for row in rows}
+
+
+def of_ids(run_ids: Iterable[str]) -> Mapping[str, Run]:
+    """Return those of the runs that exist, by id, as of now.
+
+    One that cannot be read is told of and left out.
+    """
+    found, broken = read_each(RunRow, run_ids, run_of)
+    for run_id, exc in broken.items():
+        passed_over(run_id, exc)
+    return {run.run_id: run for run in found}
 
 
 def begin(

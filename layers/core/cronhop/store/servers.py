@@ -31,7 +31,7 @@ from cronhop.store.attributes import (
     PlainAttribute,
     set_or_remove,
 )
-from cronhop.store.connection import table, update
+from cronhop.store.connection import read, table, update
 from cronhop.store.names import name_key, named_write
 from cronhop.store.page import Page
 
@@ -262,18 +262,14 @@ def end_alert(server: Server) -> None:
 
 def get(server_id: str) -> Server | None:
     """Return the server as of now, None if there is none."""
-    try:
-        row = ServerRow.get(server_id, consistent_read=True)
-    except ServerRow.DoesNotExist:
-        return None
-    return _server(row)
+    row = read(ServerRow, server_id)
+    return _server(row) if row else None
 
 
 def named(name: str) -> Server | None:
     """Return the server of this name as of now, None if there is none."""
-    try:
-        row = ServerRow.get(name_key(name), consistent_read=True)
-    except ServerRow.DoesNotExist:
+    row = read(ServerRow, name_key(name))
+    if row is None:
         return None
     return get(row.holder)
 

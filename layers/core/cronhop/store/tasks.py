@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
@@ -28,7 +29,7 @@ from pynamodb.transactions import TransactWrite
 from cronhop.domain.hold import Hold
 from cronhop.domain.ids import shard_of
 from cronhop.domain.task import Origin, Task, TaskDefinition
-from cronhop.errors import Conflict
+from cronhop.errors import Conflict, PreconditionFailed
 from cronhop.store.attributes import (
     LISTED,
     HoldAttribute,
@@ -36,16 +37,18 @@ from cronhop.store.attributes import (
     PlainAttribute,
     set_or_remove,
 )
-from cronhop.store.batch import Write, value_of, write_all
+from cronhop.store.batch import AT_ONCE, Write, value_of, write_all
 from cronhop.store.connection import (
+    read,
     retention_s,
     shards,
     table,
     transaction,
     update,
 )
-from cronhop.store.names import name_key, named_write
+from cronhop.store.names import name_holder, name_key, named_write
 from cronhop.store.page import OLDEST, Page, Window, cut
+from cronhop.store.readable import read_each
 
 MAX_WRITES = 100  # of a transaction, DynamoDB's limit
 _DELETED = "deleted"  # the key of deleted tasks in the index that lists them
@@ -179,13 +182,9 @@ def fit(targets: int) -> int:
     return MAX_WRITES // (WRITES + targets)
 
 
-def is_taken(name: str) -> bool:
-    """Return whether a task has this name."""
-    try:
-        TaskRow.get(name_key(name), consistent_read=True)
-    except TaskRow.DoesNotExist:
-        return False
-    return True
+def holder(name: str) -> str | None:
+    """Return the id of the task that has this name, None if none has."""
+    return name_holder(TaskRow, name_key(name))
 
 
 def replace(old: Task, new: Task, *, by: str) -> None:
@@ -266,6 +265,19 @@ def restore(old: Task, new: Task, *, by: str) -> None:
     """
     # First of all: a version that is gone cannot be had back.
     _keep_versions(new.task_id, until=None)
+    try:
+        _put_back(old, new, by=by)
+    except (Conflict, PreconditionFailed):
+        gone = get(new.task_id, or_deleted=True)
+        if gone and gone.deleted_at:
+            _keep_versions(new.task_id, until=_ttl(gone.deleted_at))
+        raise
+    # And again: who deleted it may have come to them since.
+    _keep_versions(new.task_id, until=None)
+
+
+def _put_back(old: Task, new: Task, *, by: str) -> None:
+    """Let the task's rows be those of a living one, or nothing."""
     name = new.definition.name
     with named_write(TaskRow, name=name, holder=new.task_id) as write:
         write.update(
@@ -285,18 +297,20 @@ def restore(old: Task, new: Task, *, by: str) -> None:
         _save_version(write, new, by=by)
         for row in _named(new):
             write.save(row)
-    # And again: who deleted it may have come to them since.
-    _keep_versions(new.task_id, until=None)
 
 
 def _keep_versions(task_id: str, *, until: int | None) -> None:
     """Let the versions of a task be kept until then, None: for ever."""
     names = ["task_id", "version", "ttl"]
-    for row in TaskVersionRow.query(
-        task_id, attributes_to_get=names, consistent_read=True
-    ):
-        if row.ttl != until:
-            row.update(actions=set_or_remove((TaskVersionRow.ttl, until)))
+    found = TaskVersionRow.query(task_id, attributes_to_get=names, consistent_read=True)
+    actions = set_or_remove((TaskVersionRow.ttl, until))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(
+            pool.map(
+                lambda row: row.update(actions=actions),
+                [row for row in found if row.ttl != until],
+            )
+        )
 
 
 def _ttl(deleted_at: datetime) -> int:
@@ -309,11 +323,8 @@ def get(task_id: str, *, or_deleted: bool = False) -> Task | None:
 
     With `or_deleted` also one that was, as it was last.
     """
-    try:
-        row = TaskRow.get(task_id, consistent_read=True)
-    except TaskRow.DoesNotExist:
-        return None
-    return None if row.deleted_at and not or_deleted else task_of(row)
+    row = read(TaskRow, task_id)
+    return task_of(row) if row and (or_deleted or not row.deleted_at) else None
 
 
 def get_many(task_ids: Iterable[str]) -> Mapping[str, Task | Exception]:
@@ -321,17 +332,14 @@ def get_many(task_ids: Iterable[str]) -> Mapping[str, Task | Exception]:
 
     Instead of a task that cannot be read: why.
     """
-    rows = TaskRow.batch_get(list(task_ids), consistent_read=True)
-    return {row.task_id: _task_or_error(row) for row in rows if not row.deleted_at}
+    found, broken = read_each(TaskRow, task_ids, task_of)
+    return {**{one.task_id: one for one in found if not one.deleted_at}, **broken}
 
 
 def get_version(task_id: str, version: int) -> TaskDefinition | None:
     """Return what the task was as of this version, None if it never had it."""
-    try:
-        row = TaskVersionRow.get(task_id, version, consistent_read=True)
-    except TaskVersionRow.DoesNotExist:
-        return None
-    return TaskDefinition.from_dict(row.definition)
+    row = read(TaskVersionRow, task_id, version)
+    return TaskDefinition.from_dict(row.definition) if row else None
 
 
 def listing(
@@ -585,13 +593,6 @@ def _save_version(write: TransactWrite, task: Task, *, by: str) -> None:
             created_at=task.updated_at,
         )
     )
-
-
-def _task_or_error(row: TaskRow) -> Task | Exception:
-    try:
-        return task_of(row)
-    except Exception as exc:  # noqa: BLE001  the caller goes on with the others
-        return exc
 
 
 def task_of(row: TaskRow) -> Task:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from cronhop.domain.task import TaskDefinition
 from cronhop.domain.template import Template
+from cronhop.store.connection import read
 from cronhop.store.names import name_key, named_write
 from cronhop.store.page import Page
 from cronhop.store.tasks import (
@@ -86,11 +87,8 @@ def remove(template: Template) -> None:
 
 def get(template_id: str) -> Template | None:
     """Return the template as of now, None if there is none."""
-    try:
-        row = TaskRow.get(template_key(template_id), consistent_read=True)
-    except TaskRow.DoesNotExist:
-        return None
-    return _template(row)
+    row = read(TaskRow, template_key(template_id))
+    return _template(row) if row else None
 
 
 def listing(*, limit: int, after: str | None) -> Page[Template]:
