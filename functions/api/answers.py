@@ -26,6 +26,8 @@ from cronhop.domain.task import CatchUp, Overlap, Script
 from cronhop.domain.transfer import FileTransfer
 from cronhop.services.why import Verdict
 
+from .notification_bodies import RuleOccasion
+
 Ulid = Annotated[str, StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
 Count = Annotated[int, Field(ge=0)]
 
@@ -437,7 +439,7 @@ class Rule(Made):
     """When which channels are told."""
 
     name: str
-    on: list[Literal["failure", "recovery", "success", "late", "missed"]]
+    on: list[RuleOccasion]
     channels: list[str]
     task_id: str | None
     environment: str | None

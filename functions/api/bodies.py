@@ -22,7 +22,11 @@ from pydantic import (
 
 from cronhop.domain.credential import Secret
 from cronhop.domain.parameter import (
+    MAX_DESCRIPTION,
+    MAX_INTEGER,
+    MAX_LENGTH,
     MAX_PARAMETERS,
+    MAX_VALUES,
     Parameter,
     ParameterType,
     ParameterWord,
@@ -55,7 +59,7 @@ from cronhop.domain.variable import check_variable
 from cronhop.errors import Invalid
 
 from .schedule_body import ScheduleBody, other_form
-from .specs import FileTransferBody, ServiceControlBody, StrictBody, not_yet
+from .specs import FileTransferBody, ServiceControlBody, StrictBody, not_yet, told
 
 DAY_S = 86400
 MAX_COMMAND_BYTES = 64 * 1024
@@ -167,8 +171,23 @@ CredentialName = Annotated[
 ]
 Variable = Annotated[str, AfterValidator(_variable)]
 Value = Annotated[str, StringConstraints(max_length=8192), AfterValidator(_no_nul)]
-AnyShare = Annotated[int | str, PlainValidator(_share)]
-SomeShare = Annotated[int | str, PlainValidator(_share), AfterValidator(_some)]
+AnyShare = Annotated[
+    int | str,
+    PlainValidator(
+        _share,
+        json_schema_input_type=Annotated[int, Field(ge=0, le=MAX_TARGETS)]
+        | Annotated[str, StringConstraints(pattern="^(0|[1-9][0-9]?|100)%$")],
+    ),
+]
+SomeShare = Annotated[
+    int | str,
+    PlainValidator(
+        _share,
+        json_schema_input_type=Annotated[int, Field(ge=1, le=MAX_TARGETS)]
+        | Annotated[str, StringConstraints(pattern="^([1-9][0-9]?|100)%$")],
+    ),
+    AfterValidator(_some),
+]
 Argument = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)]
 UserName = Annotated[
     str, StringConstraints(max_length=32, pattern=r"^[a-z_][a-z0-9_.-]*[$]?$")
@@ -268,6 +287,12 @@ class HostKeyBody(StrictBody):
     replace: bool = False
 
 
+class ParameterWordBody(StrictBody):
+    """A word that is the value of a parameter."""
+
+    parameter: str
+
+
 class ScriptBody(StrictBody):
     """A command and its environment."""
 
@@ -276,7 +301,15 @@ class ScriptBody(StrictBody):
         list[Argument], Field(max_length=20), AfterValidator(_program)
     ] = []
     arguments: Annotated[
-        list[Annotated[Argument, WrapValidator(_argument)]], Field(max_length=100)
+        list[
+            Annotated[
+                Argument,
+                WrapValidator(
+                    _argument, json_schema_input_type=Argument | ParameterWordBody
+                ),
+            ]
+        ],
+        Field(max_length=100),
     ] = []
     workdir: Annotated[Value, StringConstraints(pattern=r"^/")] | None = None
     run_as: UserName | None = None
@@ -296,18 +329,26 @@ class ScriptBody(StrictBody):
         )
 
 
+Bound = Annotated[int, told(minimum=-MAX_INTEGER, maximum=MAX_INTEGER)]
+
+
 class ParameterBody(StrictBody):
     """A parameter; what may be said of one of its type is checked by the domain."""
 
-    name: str
+    name: Annotated[str, told(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
     type: Literal["string", "enum", "integer", "boolean", "server", "secret"]
-    description: Annotated[str, AfterValidator(_printable)] = ""
-    default: Annotated[str | int | bool | None, PlainValidator(_scalar)] = None
+    description: Annotated[
+        str, told(maxLength=MAX_DESCRIPTION), AfterValidator(_printable)
+    ] = ""
+    default: Annotated[
+        str | int | bool | None,
+        PlainValidator(_scalar, json_schema_input_type=str | int | bool | None),
+    ] = None
     pattern: str | None = None
-    max_length: int | None = None
-    values: list[str] = []
-    minimum: int | None = None
-    maximum: int | None = None
+    max_length: Annotated[int, told(minimum=0, maximum=MAX_LENGTH)] | None = None
+    values: Annotated[list[str], told(maxItems=MAX_VALUES, uniqueItems=True)] = []
+    minimum: Bound | None = None
+    maximum: Bound | None = None
 
     def parameter(self) -> Parameter:
         """Return what was sent."""
@@ -342,13 +383,20 @@ class TargetsBody(StrictBody):
         Annotated[
             list[ServerId],
             Field(min_length=1, max_length=MAX_SERVER_IDS),
+            told(uniqueItems=True),
             AfterValidator(_each_once),
         ]
         | None
     ) = None
     selector: SelectorBody | None = None
     parameter: str | None = None
-    pick: Annotated[Pick | int, PlainValidator(_pick)] = Pick.ALL
+    pick: Annotated[
+        Pick | int,
+        PlainValidator(
+            _pick,
+            json_schema_input_type=Pick | Annotated[int, Field(ge=1, le=MAX_TARGETS)],
+        ),
+    ] = Pick.ALL
 
     def targets(self) -> Targets:
         """Return what was sent. Raises Invalid."""

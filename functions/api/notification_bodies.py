@@ -10,7 +10,7 @@ from cronhop.domain.notification import LATE_S, MAX_CHANNELS, ChannelKind, Occas
 from cronhop.services.channels import ChannelForm, RuleForm
 
 from .schedule_body import SlugName
-from .specs import StrictBody
+from .specs import StrictBody, told
 
 MAX_LATE_S = 86400
 
@@ -21,6 +21,7 @@ def _no_doubles(values: list[str]) -> list[str]:
     return values
 
 
+RuleOccasion = Literal["failure", "recovery", "success", "late", "missed", "long"]
 Target = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 
 
@@ -52,13 +53,15 @@ class RuleBody(StrictBody):
     """What a rule says."""
 
     on: Annotated[
-        list[Literal["failure", "recovery", "success", "late", "missed", "long"]],
+        list[RuleOccasion],
         Field(min_length=1),
+        told(uniqueItems=True),
         AfterValidator(_no_doubles),
     ]
     channels: Annotated[
         list[SlugName],
         Field(min_length=1, max_length=MAX_CHANNELS),
+        told(uniqueItems=True),
         AfterValidator(_no_doubles),
     ]
     task_id: Annotated[str, StringConstraints(min_length=1, max_length=26)] | None = (

@@ -56,7 +56,7 @@ TEMPLATE = {
 }
 CHANNEL = {"kind": "webhook", "url": "https://hooks.example.com/cronhop"}
 RULE = {"on": ["failure", "recovery"], "channels": ["ops"]}
-HOLD = {"until": AT, "reason": "a move"}
+HOLD = {"until": "2099-01-01T06:00:00Z", "reason": "a move"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
         "/v1/credentials",
         "credential",
         answers.Credential,
-        body={"name": "ops-key", "password": "correct horse battery staple"},
+        body={"name": "deploy-key", "password": "correct horse battery staple"},
         change={"password": "another one"},
     ),
     "POST /v1/servers": _Operation(
@@ -316,7 +316,7 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
         "/v1/channels",
         "channel",
         answers.Channel,
-        body={"name": "ops", **CHANNEL},
+        body={"name": "on-call", **CHANNEL},
         change=CHANNEL,
     ),
     "POST /v1/channels/{name}/test": _Operation(
@@ -388,13 +388,15 @@ PARAMETERS: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "If-Match": {
         "pattern": rf'^(\*|(W/)?"[0-9]{{1,{MAX_VERSION}}}")$',
-        "example": '"3"',
+        "description": 'the ETag of what you read, such as "3"; *: whatever it is',
+        "example": "*",
     },
 }
 
 IDEMPOTENCY_KEY: Final[Mapping[str, Any]] = {
     "name": HEADER,
     "in": "header",
+    "description": "of your choice: the same request again with it is done once",
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     "example": "import-of-2026-11-22",
@@ -610,8 +612,9 @@ def _parameter(path: str, found: Mapping[str, Any]) -> dict[str, Any]:
         "in": found["in"],
         "required": found["required"],
     }
-    if "example" in known:
-        parameter["example"] = known.pop("example")
+    for key in ("description", "example"):
+        if key in known:
+            parameter[key] = known.pop(key)
     return parameter | {"schema": schema | known}
 
 

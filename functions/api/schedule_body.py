@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from cronhop.domain.calendar import MAX_DATES
 from cronhop.domain.schedule import (
+    MAX_EVERY_S,
     CronSchedule,
     EverySchedule,
     OnceSchedule,
@@ -21,7 +22,7 @@ from cronhop.domain.schedule import (
 )
 from cronhop.errors import Invalid
 
-from .specs import StrictBody
+from .specs import StrictBody, told
 
 FIRST_YEAR, LAST_YEAR = 1970, 9899
 MAX_CALENDARS = 10  # that one schedule names
@@ -129,7 +130,7 @@ class ScheduleBody(StrictBody):
 
     cron: str | None = None
     seconds: bool = False
-    every_s: int | None = None
+    every_s: Annotated[int, told(minimum=1, maximum=MAX_EVERY_S)] | None = None
     anchor: WholeSecond | None = None
     at: WholeSecond | None = None
     timezone: str = "UTC"

@@ -6,11 +6,18 @@ Their values are checked by the domain: `spec()` raises Invalid naming the field
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
-from cronhop.domain.service import Action, Probe, ServiceControl
+from cronhop.domain.service import (
+    MAX_JOURNAL_LINES,
+    MAX_WAIT_S,
+    Action,
+    Probe,
+    ServiceControl,
+)
 from cronhop.domain.transfer import Direction, Encoding, FileTransfer
 from cronhop.errors import Invalid
 
@@ -31,6 +38,12 @@ def not_yet(what: str) -> BeforeValidator:
     return BeforeValidator(refuse)
 
 
+def told(**schema: Any) -> FieldInfo:
+    """Return what the OpenAPI document says of a field that the domain checks."""
+    info: FieldInfo = Field(json_schema_extra=schema)
+    return info
+
+
 class FileTransferBody(StrictBody):
     """A file and its way."""
 
@@ -39,7 +52,7 @@ class FileTransferBody(StrictBody):
     content: str | None = None
     encoding: Literal["utf-8", "base64"] = "utf-8"
     object_key: str | None = None
-    mode: str | None = None
+    mode: Annotated[str, told(pattern="^[0-7]{3,4}$")] | None = None
     owner: str | None = None
     root: str | None = None
     resume: Annotated[None, not_yet("going on with a cut transfer is")] = None
@@ -60,22 +73,27 @@ class FileTransferBody(StrictBody):
         return spec
 
 
+Wait = Annotated[int, told(minimum=1, maximum=MAX_WAIT_S)]
+
+
 class ProbeBody(StrictBody):
     """What must hold besides."""
 
-    tcp_port: int
-    wait_s: int = 30
+    tcp_port: Annotated[int, told(minimum=1, maximum=65535)]
+    wait_s: Wait = 30
     http: Annotated[None, not_yet("probes by HTTP are")] = None
 
 
 class ServiceControlBody(StrictBody):
     """An action on a unit."""
 
-    unit: str
+    unit: Annotated[
+        str, told(pattern=r"^[A-Za-z0-9:_@][A-Za-z0-9:_.@\\-]*$", maxLength=255)
+    ]
     action: Literal["start", "stop", "restart", "reload", "status", "enable", "disable"]
-    wait_s: int = 30
+    wait_s: Wait = 30
     probe: ProbeBody | None = None
-    journal_lines: int = 20
+    journal_lines: Annotated[int, told(minimum=0, maximum=MAX_JOURNAL_LINES)] = 20
     run_as: str | None = "root"
     init: Annotated[None, not_yet("services of SysV and others than systemd are")] = (
         None
