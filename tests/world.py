@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from types import SimpleNamespace
+from weakref import WeakKeyDictionary
 
 import boto3
 import pytest
@@ -95,7 +96,7 @@ class Killed(BaseException):
     """The process ends here. No handler for exceptions catches it."""
 
 
-_traps = {}  # by session
+_traps = WeakKeyDictionary()  # by session
 
 
 class Deathtrap:
