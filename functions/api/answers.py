@@ -411,8 +411,9 @@ class Freeze(TypedDict):
 
 
 class Delivery(TypedDict):
-    """What became of the last thing sent over a channel."""
+    """What became of something sent over a channel."""
 
+    id: str | None
     at: datetime
     ok: bool
     reason: str | None
@@ -427,6 +428,7 @@ class Channel(Made):
     topic_arn: str | None
     credential: str | None
     last_delivery: Delivery | None
+    last_test: Delivery | None
 
 
 class TestSent(TypedDict):

@@ -41,7 +41,10 @@ REFUSED: Final = 400
 
 # Not of the thing itself, or changed by nobody who asked.
 _ASIDE: Final = frozenset(
-    {"next_run", "last_run", "pending_check", "last_check", "last_delivery"}
+    {
+        *("next_run", "last_run", "pending_check", "last_check"),
+        *("last_delivery", "last_test"),
+    }
 )
 
 

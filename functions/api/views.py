@@ -17,7 +17,7 @@ from cronhop.domain.calendar import Calendar
 from cronhop.domain.credential import Credential
 from cronhop.domain.hold import Hold
 from cronhop.domain.instant import instant
-from cronhop.domain.notification import Channel, ChannelKind, Rule
+from cronhop.domain.notification import Channel, ChannelKind, Delivery, Rule
 from cronhop.domain.parameter import Value
 from cronhop.domain.run import Attempt, Execution, Run, State, StreamRecord
 from cronhop.domain.server import Server
@@ -187,17 +187,26 @@ def why_view(asked: Answer) -> dict[str, Any]:
 def channel_view(channel: Channel) -> dict[str, Any]:
     """Return a channel, and what became of the last thing sent over it."""
     is_topic = channel.kind is ChannelKind.SNS
-    last = channel.last_delivery
     return {
         "name": channel.name,
         "kind": channel.kind.value,
         "url": None if is_topic else channel.target,
         "topic_arn": channel.target if is_topic else None,
         "credential": channel.credential,
-        "last_delivery": {"at": instant(last.at), "ok": last.ok, "reason": last.reason}
-        if last
-        else None,
+        "last_delivery": _delivery_view(channel.last_delivery),
+        "last_test": _delivery_view(channel.last_test),
         **_made(channel),
+    }
+
+
+def _delivery_view(delivery: Delivery | None) -> dict[str, Any] | None:
+    if delivery is None:
+        return None
+    return {
+        "id": delivery.notice_id,
+        "at": instant(delivery.at),
+        "ok": delivery.ok,
+        "reason": delivery.reason,
     }
 
 

@@ -36,11 +36,18 @@ from tests.sshd import Sshd, free_port
 
 HOSTS = 4
 EXECUTORS = 4  # at once, ten runs each: more would only wait for the processors
-FEW, CROWD, MANY = 20, 100, 1000
+FEW, CROWD, STEADY, MANY = 20, 100, 200, 1000
 ROUNDS = 3  # of the few
 CROWDS = 2  # of the crowd
+STEADY_S = 20  # ten a second, which two processors can do
 SPREAD_S = 60
-WITHIN_S = {FEW: 30, CROWD: 45, MANY: 130}  # to be made, sent, started and ended
+LEFT_S = 180  # for what was not over in its time
+WITHIN_S = {
+    FEW: 30,
+    CROWD: 45,
+    STEADY: 60,
+    MANY: 130,
+}  # to be made, sent, started and ended
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +159,8 @@ class Bench:
         )
 
     def is_idle(self) -> bool:
-        """Return whether all that was measured has ended."""
+        """Return whether all that was measured has ended; wait for it."""
+        _wait(lambda: _are_over(self._left), time.monotonic() + LEFT_S)
         return _are_over(self._left)
 
     def stop(self) -> None:
@@ -253,6 +261,7 @@ def main() -> None:
             _measure(bench, FEW, "in one second, warm", goals=(1, 2.5))
         for _ in range(CROWDS):
             _measure(bench, CROWD, "in one second")
+        _measure(bench, STEADY, "spread over 20 s", seconds=STEADY_S)
         _measure(bench, MANY, "spread over a minute", seconds=SPREAD_S, goals=(2,))
         _measure(bench, MANY, "in one second")
 

@@ -3,6 +3,7 @@
 import pytest
 
 from api import handler, wiring
+from cronhop.domain.notification import Occasion
 from tests.integration.test_api import Client, fields
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:test-ops"
@@ -103,6 +104,15 @@ def test_a_rule_is_kept(api, hook):
     assert api("GET", "/v1/rules").body["items"] == [changed.body]
     assert api("DELETE", "/v1/rules/bad-nights").status == 204
     assert api("GET", "/v1/rules/bad-nights").status == 404
+
+
+@pytest.mark.parametrize("occasion", sorted(set(Occasion) - {Occasion.TEST}))
+def test_a_rule_for_each_occasion(api, hook, occasion):
+    """It is shown as it was sent, and as the OpenAPI document tells."""
+    made = api("POST", "/v1/rules", {**RULE, "name": "r", "on": [occasion.value]})
+
+    assert (made.status, made.body["on"]) == (201, [occasion.value])
+    assert api("GET", "/v1/rules").body["items"] == [made.body]
 
 
 @pytest.mark.parametrize(

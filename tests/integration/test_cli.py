@@ -643,7 +643,7 @@ def test_a_plan_is_like_a_diff(cronhop, everything, tmp_path):
         "    spec.command: true",
         "    targets.selector.name: *",
         "    schedule.at: 2999-01-01T00:00:00Z",
-        "1 to create, 1 to change, 4 as they are. 1 other task is not in it, and left alone.",
+        "1 to create, 1 to change, 4 as they are. Not in it, and left alone: 1 task.",
     ]
     assert cronhop.json("plan", changed)["left_alone"] == 1
 

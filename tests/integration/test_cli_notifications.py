@@ -1,7 +1,10 @@
 """Channels, rules and the audit on the command line."""
 
+from dataclasses import replace
+
 import pytest
 
+from cronhop.domain.notification import Notice, Occasion
 from cronhop_cli import notifications
 from tests.hook import receiver
 
@@ -68,6 +71,42 @@ def test_a_channel_is_tried(cronhop, world, status, code):
     assert done.code == code, done.err
     assert len(hook.got) == 1
     assert done.out.startswith("ok" if code == 0 else "not ok: ")
+
+
+def test_what_others_send_is_not_the_test(cronhop, world):
+    """A failure or somebody else's test, sent before or after it, is no answer."""
+
+    def failure(run_id):
+        notice = Notice(channel="ops", occasion=Occasion.FAILURE, run_id=run_id)
+        world.deliverer.deliver(notice, received=1)
+
+    with receiver() as hook:
+        url = f"http://127.0.0.1:{hook.port}/"
+        cronhop.json("channels", "create", "ops", "--kind", "webhook", "--url", url)
+        pauses = []
+
+        def deliver(seconds):
+            pauses.append(seconds)
+            if len(pauses) == 1:
+                (mine,) = world.notices()
+                world.deliverer.deliver(replace(mine, test_id="0" * 16), received=1)
+                failure("a")
+                # It comes with the next look.
+                world.channels.queue.send([(mine, 0.0)])
+            else:
+                hook.answer = (500, {}, b"")
+                (mine,) = world.notices()
+                world.deliverer.deliver(mine, received=1)
+                failure("b")
+
+        cronhop._pause = deliver
+        done = cronhop("channels", "test", "ops")
+
+    assert (done.code, done.out) == (1, "not ok: HTTP 500\n")
+    assert len(pauses) == 2
+    shown = cronhop.json("channels", "show", "ops")
+    assert shown["last_delivery"]["id"] == "b#failure#ops"
+    assert shown["last_test"]["id"].endswith("#test#ops")
 
 
 def test_a_channel_that_does_not_answer(cronhop, ops, monkeypatch):

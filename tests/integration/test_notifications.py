@@ -12,7 +12,9 @@ from types import SimpleNamespace
 import boto3
 import pytest
 
+from api.views import channel_view
 from cronhop.domain.credential import Secret
+from cronhop.domain.instant import instant
 from cronhop.domain.notification import ChannelKind, Notice, Occasion
 from cronhop.domain.retry import Retry
 from cronhop.domain.run import State
@@ -358,7 +360,50 @@ def test_a_channel_can_be_tried(world, hook):
     body = json.loads(hook.got[0][2])
     assert (body["occasion"], body["run"]) == ("test", None)
     assert test_id in body["text"]
-    assert world.channels.get("ops").last_delivery.ok
+    channel = world.channels.get("ops")
+    assert channel.last_delivery.ok
+    assert channel.last_delivery.notice_id == body["id"] == f"{test_id}#test#ops"
+    assert channel.last_test == channel.last_delivery
+
+
+def test_a_test_is_told_of_until_the_next_one(world, server, hook):
+    """Whatever is sent over the channel after it."""
+    add_channel(world, "ops", port=hook.port)
+    add_rule(world, "success")
+    world.channels.test("ops")
+    (test,) = world.notices()
+    world.deliverer.deliver(test, received=1)
+    run = run_once(world, world.add_task(server))
+    (notice,) = world.notices()
+
+    world.deliverer.deliver(notice, received=1)
+
+    channel = world.channels.get("ops")
+    assert channel.last_test.notice_id == test.notice_id
+    assert channel.last_delivery.notice_id == f"{run.run_id}#success#ops"
+
+
+def test_a_delivery_without_an_id(world, hook):
+    """What was recorded before there were ids is still shown."""
+    add_channel(world, "ops", port=hook.port)
+    row = notifications.NotificationRow(kind="channel", name="ops")
+    row.update(
+        actions=[
+            notifications.NotificationRow.last_at.set(world.clock()),
+            notifications.NotificationRow.last_ok.set(True),
+            notifications.NotificationRow.last_reason.set("delivered"),
+        ]
+    )
+
+    channel = world.channels.get("ops")
+
+    assert channel_view(channel)["last_delivery"] == {
+        "id": None,
+        "at": instant(world.clock()),
+        "ok": True,
+        "reason": "delivered",
+    }
+    assert channel.last_test is None
 
 
 def test_a_channel_that_is_gone_is_left(world, server, hook):

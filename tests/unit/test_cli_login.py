@@ -493,14 +493,3 @@ def test_something_else_answers(logged_in, world, answer):
 
     assert done.code == 1
     assert "is that the URL of a cronhop API?" in done.err
-
-
-def test_writes_are_not_repeated(logged_in, world, waits):
-    """A change whose answer was lost may have been made."""
-    world.answers = [httpx.Response(503, json={"title": "Service Unavailable"})]
-
-    done = logged_in("freeze", "begin", "--yes")
-
-    assert done.code == 1
-    assert "hint: nothing was changed: repeat it in a moment" in done.err
-    assert waits == []

@@ -13,6 +13,14 @@ ROOT = Path(__file__).parents[2]
 COMMON = {"--json", "--profile", "--help"}
 
 
+def groups(group, before=()):
+    """Return the words of each group of commands."""
+    yield before
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from groups(command, (*before, name))
+
+
 def commands(group, before=()):
     """Return (words, command) of each command of the program."""
     for name, command in group.commands.items():
@@ -59,3 +67,25 @@ def test_help(words):
     assert ALL[words].help.splitlines()[0].rstrip().endswith((".", "?"))
     for one in ALL[words].params:
         assert one.help, one.name
+
+
+@pytest.mark.parametrize(
+    "words", list(groups(typer.main.get_command(app))), ids=" ".join
+)
+def test_a_list_of_commands(words):
+    """What each of them does is said in the width of a terminal, and not cut."""
+    shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80"})
+
+    _, _, listed = shown.stdout.partition("Commands:")
+    assert not [line for line in listed.splitlines() if line.endswith("...")]
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_values_have_words(words):
+    """A value is told by what it is, not by its type."""
+    plain = [
+        one.name
+        for one in ALL[words].params
+        if not getattr(one, "is_flag", False) and one.metavar is None
+    ]
+    assert set(plain) <= {"stream"}  # one of a few, which are listed

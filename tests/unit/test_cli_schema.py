@@ -123,3 +123,10 @@ def test_its_bounds_are_those_of_the_api(name: str) -> None:
             if wanted:
                 found = [one[key] for one in ways(ours) if key in one]
                 assert found == wanted, (field_name, key)
+
+
+def test_a_template_has_the_fields_of_a_task() -> None:
+    """To the API its body is that of a task."""
+    lists = schema()["properties"]
+
+    assert lists["templates"]["items"] == lists["tasks"]["items"]

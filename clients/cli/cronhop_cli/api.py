@@ -5,19 +5,26 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
-from .errors import Failure, NotLoggedIn, Refused, Unreachable
+from .errors import Failure, NotLoggedIn, Refused, Unknown, Unreachable
 from .http import client, unreachable
 
 PAGE = 100  # items, the most that the API gives at once
 MAX_PAGES = 200  # of a list: 20,000 items
-RETRIES_S = (0.3, 0.6, 1.2, 2.4)  # seconds before a GET is tried again
+RETRIES_S = (0.3, 0.6, 1.2, 2.4)  # seconds before a request is tried again
+# The API works on a request for up to 29 s, and lets its key go after 35 s.
+IN_PROGRESS_S = (2.0,) * 20
 MAX_RETRY_AFTER_S = 30.0
-_PASSES = frozenset({429, 502, 503})  # statuses that may pass by themselves
-_UNAUTHORIZED, _NOT_FOUND = 401, 404
+_PASSES = frozenset({429, 502, 503, 504})  # statuses that may pass by themselves
+_UNCERTAIN = frozenset({500, 502, 503, 504})  # statuses that do not say what was done
+_UNAUTHORIZED, _NOT_FOUND, _CONFLICT, _UNAVAILABLE = 401, 404, 409, 503
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
+# By these the API does once what it gets twice.
+_ONCE = frozenset({"idempotency-key", "if-match"})
 
 
 class Api:
@@ -57,22 +64,25 @@ class Api:
             raise
 
     def post(self, path: str, body: object = None) -> dict[str, Any]:
-        """Ask for something; whoever repeats it by the same key gets one of it."""
+        """Ask for something, and get one of it, however often it has to be sent."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         return self.send("POST", path, body=body or {}, headers=headers)
 
     def put(self, path: str, body: object, etag: str | None = None) -> dict[str, Any]:
         """Replace something, if it is still the version of `etag`."""
-        headers = {"If-Match": etag} if etag else {}
-        return self.send("PUT", path, body=body, headers=headers)
+        return self.send("PUT", path, body=body, headers=_if_match(etag))
 
     def patch(self, path: str, body: object) -> dict[str, Any]:
         """Change something by a merge patch."""
         return self.send("PATCH", path, body=body)
 
-    def delete(self, path: str) -> None:
-        """Remove something."""
-        self.send("DELETE", path)
+    def delete(self, path: str, etag: str | None = None) -> None:
+        """Remove something, if it is still the version of `etag`.
+
+        What has a name only could be another one by then: it is given no etag, and
+        not tried again where it may have been removed.
+        """
+        self.send("DELETE", path, headers=_if_match(etag))
 
     def items(
         self, path: str, limit: int | None = None, **query: object
@@ -107,52 +117,135 @@ class Api:
     ) -> dict[str, Any]:
         """Send a request and return the document of the answer.
 
-        A GET that meets what may pass is repeated; a token that is refused is
-        replaced once. Raises Refused, NotLoggedIn, Unreachable.
+        What may pass is tried again, but never so that something could be done
+        twice; a token that is refused is replaced once. Raises Refused, NotLoggedIn,
+        Unreachable, Unknown if it may have been done.
         """
         parameters = {
             name: str(value)
             for name, value in (query or {}).items()
             if value is not None
         }
-        token, renewed = self._token(False), False
-        waits = iter(RETRIES_S if method == "GET" else ())
+        request = self._http.build_request(
+            method,
+            f"{self.url}{path}",
+            params=parameters,
+            json=body,
+            headers=headers,
+        )
+        # Only looks, or is done once however often it comes.
+        is_once = method == "GET" or not _ONCE.isdisjoint(request.headers)
+        may_be_done = False
+        waits, waits_in_progress = iter(RETRIES_S), iter(IN_PROGRESS_S)
         while True:
-            request = self._http.build_request(
-                method,
-                f"{self.url}{path}",
-                params=parameters,
-                json=body,
-                headers={**(headers or {}), **_bearer(token)},
-            )
-            answer: httpx.Response | None = None
+            tried = self._try(request)
+            may_be_done |= method != "GET" and tried.may_be_done
+            if not tried.passes or (may_be_done and not is_once):
+                break
+            wait_s = next(waits_in_progress if tried.in_progress else waits, None)
+            if wait_s is None:
+                break
+            self._sleep(max(wait_s, tried.retry_after_s))
+        if tried.failure is None:
+            return tried.document
+        if not may_be_done:
+            raise tried.failure
+        if method == "DELETE" and tried.status == _NOT_FOUND:
+            return {}  # a try before has done it
+        is_refused = not (tried.passes or tried.may_be_done)
+        raise _in_doubt(tried.failure, is_refused=is_refused)
+
+    def _try(self, request: httpx.Request) -> _Try:
+        """Send a request once, and again if its token is refused."""
+        token, renewed = self._token(False), False
+        while True:
+            if token:
+                request.headers["Authorization"] = f"Bearer {token}"
             try:
                 answer = self._http.send(request)
             except httpx.HTTPError as exc:
-                wait_s = next(waits, None)
-                if wait_s is None:
-                    raise unreachable(self.url, exc) from exc
-            else:
-                if answer.status_code == _UNAUTHORIZED:
-                    token = None if renewed else self._token(True)
-                    if token is None:
-                        raise NotLoggedIn(
-                            "your token is not accepted", hint="`cronhop login`"
-                        )
-                    renewed = True
-                    continue
-                wait_s = next(waits, None) if answer.status_code in _PASSES else None
-                if wait_s is None:
-                    return _read(answer)
-            self._sleep(max(wait_s, _retry_after_s(answer)))
+                return _Try(
+                    failure=unreachable(self.url, exc),
+                    passes=True,
+                    may_be_done=not isinstance(exc, _NOT_SENT),
+                )
+            if answer.status_code != _UNAUTHORIZED:
+                return _answered(answer)
+            token = None if renewed else self._token(True)
+            if token is None:
+                raise NotLoggedIn("your token is not accepted", hint="`cronhop login`")
+            renewed = True
 
 
-def _bearer(token: str | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"} if token else {}
+def _if_match(etag: str | None) -> dict[str, str]:
+    return {"If-Match": etag} if etag else {}
 
 
-def _retry_after_s(answer: httpx.Response | None) -> float:
-    text = answer.headers.get("Retry-After", "") if answer is not None else ""
+@dataclass(frozen=True, kw_only=True)
+class _Try:
+    """What became of a request that was sent once.
+
+    | field         | meaning                                                    |
+    |---------------|------------------------------------------------------------|
+    | document      | the answer's, if nothing failed                            |
+    | failure       | what is told of it, None if nothing failed                 |
+    | status        | of the answer, None if there was none                      |
+    | passes        | whether it may go otherwise a moment later                 |
+    | may_be_done   | whether what was asked for may be done, or begun, although |
+    |               | this answer does not say so                                |
+    | in_progress   | whether the API is still working on a try before           |
+    | retry_after_s | seconds that the API wants to be left alone                |
+    """
+
+    document: dict[str, Any] = field(default_factory=dict)
+    failure: Failure | None = None
+    status: int | None = None
+    passes: bool = False
+    may_be_done: bool = False
+    in_progress: bool = False
+    retry_after_s: float = 0.0
+
+
+def _answered(answer: httpx.Response) -> _Try:
+    status = answer.status_code
+    try:
+        return _Try(document=_read(answer), status=status)
+    except (Refused, Unreachable) as exc:
+        failure = exc
+    in_progress = status == _CONFLICT and "Retry-After" in answer.headers
+    # Where the API itself says that it cannot just now, nothing was changed; a gateway
+    # says so of what takes too long.
+    kind = answer.headers.get("Content-Type", "")
+    not_now = status == _UNAVAILABLE and kind.startswith("application/problem+json")
+    return _Try(
+        failure=failure,
+        status=status,
+        passes=status in _PASSES or in_progress,
+        may_be_done=in_progress or (status in _UNCERTAIN and not not_now),
+        in_progress=in_progress,
+        retry_after_s=_retry_after_s(answer),
+    )
+
+
+def _in_doubt(failure: Failure, *, is_refused: bool) -> Failure:
+    """Return what is told of a change that may have been made without our knowing.
+
+    `is_refused` says that at least the last try has changed nothing.
+    """
+    if is_refused:
+        failure.details += (
+            "an earlier try had no answer: it may have been done by it",
+        )
+        return failure
+    return Unknown(
+        f"it is not known whether that was done: {failure.message}",
+        details=failure.details,
+        hint="look at what is there before you ask for it again",
+    )
+
+
+def _retry_after_s(answer: httpx.Response) -> float:
+    text = answer.headers.get("Retry-After", "")
     return min(float(text), MAX_RETRY_AFTER_S) if text.isdigit() else 0.0
 
 

@@ -50,7 +50,7 @@ def audit(
     end: To = None,
     limit: Limit = 50,
 ) -> None:
-    """List who did what, newest first: changes, runs by hand, refusals.
+    """List who did what, newest first. Changes, runs by hand, refusals.
 
     With --json each record has what was before and after.
     """

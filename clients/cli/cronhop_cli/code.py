@@ -1,9 +1,9 @@
-"""export, plan, apply, schema: tasks as code."""
+"""export, plan, apply, schema: tasks and templates as code."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,8 +11,8 @@ from . import names, plan, session
 from .command import Yes, confirm, verb
 from .errors import Failure
 from .session import Session
-from .task_file import read_tasks
-from .task_form import from_api, schema, unknown_fields
+from .task_file import counted, read_all
+from .task_form import Entity, Task, from_api, schema, unknown_fields
 from .terminal import note, say, show_json, show_yaml, yaml_text
 
 VERSION = 1  # of the format
@@ -31,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
         examples=[
             "cronhop export > tasks.yaml",
             'cronhop export "nightly dump" --file dump.yaml',
+            "cronhop export --template deploy",
         ],
     )(export)
     verb(
@@ -50,32 +51,36 @@ def export(
     context: typer.Context,
     task: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TASK]...", help="Names or ids; else all tasks."),
+        typer.Argument(
+            metavar="TASK", help="Names or ids; else all tasks and templates."
+        ),
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A template; may be repeated."),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="Write it there instead of to stdout.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write it there instead of to stdout."),
     ] = None,
 ) -> None:
-    """Write tasks as YAML that `cronhop apply` takes.
+    """Write tasks and templates as YAML that `cronhop apply` takes.
 
     Servers stand by name, what is as by default is left out. With --json it is the
     same document as JSON.
     """
     here = session.of(context)
-    found = (
-        [names.task(here.api, one) for one in task]
-        if task
-        else sorted(here.api.items("/v1/tasks"), key=lambda one: str(one["name"]))
-    )
+    if task or template:
+        tasks = [names.task(here.api, one) for one in task or []]
+        templates = [names.template(here.api, one) for one in template or []]
+    else:
+        tasks, templates = _all(here, Entity.TASK), _all(here, Entity.TEMPLATE)
     known = names.server_names(here.api)
-    for one in found:
-        if unknown := unknown_fields(one):
-            note(
-                f"warning: {one['name']}: left out, this command line does not know"
-                f" it: {', '.join(unknown)}"
-            )
-    tasks = [from_api(one, known) for one in found]
-    document = {"version": VERSION, "tasks": tasks}
+    document: dict[str, Any] = {"version": VERSION}
+    if templates:
+        document["templates"] = [_form(one, known) for one in templates]
+    if tasks or not templates:
+        document["tasks"] = [_form(one, known) for one in tasks]
     if file is None and here.as_json:
         show_json(document)
     elif file is None:
@@ -85,7 +90,23 @@ def export(
             file.write_text(yaml_text(document), "utf-8")
         except OSError as exc:
             raise Failure(f"{file} cannot be written: {exc}") from exc
-        note(f"{len(tasks)} tasks in {file}.")
+        entities = [Entity.TASK] * len(tasks) + [Entity.TEMPLATE] * len(templates)
+        note(f"{file} has {counted(entities)}.")
+
+
+def _all(here: Session, entity: Entity) -> list[dict[str, Any]]:
+    return sorted(
+        here.api.items(f"/v1/{entity.plural}"), key=lambda one: str(one["name"])
+    )
+
+
+def _form(found: dict[str, Any], server_names: dict[str, str]) -> Task:
+    if unknown := unknown_fields(found):
+        note(
+            f"warning: {found['name']}: left out, this command line does not know"
+            f" it: {', '.join(unknown)}"
+        )
+    return from_api(found, server_names)
 
 
 def show_plan(
@@ -100,23 +121,25 @@ def show_plan(
 ) -> None:
     """Show what applying a file would change, field by field. Nothing is changed.
 
-    Tasks are known by their names. What is not in the file is left alone.
+    Tasks and templates are known by their names. What is not in the file is left
+    alone.
     """
     here = session.of(context)
-    made = plan.make(here.api, read_tasks(file))
+    made = plan.make(here.api, read_all(file))
     _show(here, made)
     if detailed_exitcode and made.to_do:
         raise typer.Exit(CHANGES)
 
 
 def apply(context: typer.Context, file: File, yes: Yes = False) -> None:
-    """Make the tasks as a file says, after showing the plan.
+    """Do what a file says, after showing the plan.
 
-    What is not in the file is left alone; applied again, it changes nothing. A
-    task that somebody changes meanwhile is not written over.
+    What is not in the file is left alone; applied again, it changes nothing. What
+    somebody changes meanwhile is not written over. Tasks that were made of a template
+    stay as they are when it changes.
     """
     here = session.of(context)
-    made = plan.make(here.api, read_tasks(file))
+    made = plan.make(here.api, read_all(file))
     if not here.as_json:
         plan.show(made)
     if made.to_do:
@@ -134,7 +157,7 @@ def _apply(here: Session, made: plan.Plan) -> None:
         plan.apply(here.api, made, done=done)
     except Failure as failure:
         at_fault = made.to_do[len(done)]
-        failure.message = f"{at_fault.name}: {failure.message}"
+        failure.message = f"{at_fault.label}: {failure.message}"
         failure.details = (
             *failure.details,
             f"done before that: {', '.join(done) or 'nothing'}",
@@ -151,6 +174,6 @@ def _show(here: Session, made: plan.Plan) -> None:
 
 
 def show_schema(context: typer.Context) -> None:
-    """Print the JSON Schema of files of tasks."""
+    """Print the JSON Schema of files of tasks and templates."""
     session.of(context)
     show_json(schema())

@@ -76,7 +76,7 @@ def create(
     ask_passphrase: Passphrase = False,
     environment: Annotated[
         str | None,
-        typer.Option(metavar="WORD", help="For servers and tasks of it only."),
+        typer.Option(metavar="WORD", help="Whose servers and tasks alone may use it."),
     ] = None,
 ) -> None:
     """Keep a private key or a password under a name.

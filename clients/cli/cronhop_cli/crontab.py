@@ -40,7 +40,9 @@ def crontab(
     system: Annotated[
         bool, typer.Option("--system", help="A user stands before each command.")
     ] = False,
-    prefix: Annotated[str, typer.Option(help="Put before each name.")] = "",
+    prefix: Annotated[
+        str, typer.Option(metavar="TEXT", help="Put before the name of each task.")
+    ] = "",
     disabled: Annotated[
         bool, typer.Option("--disabled", help="Make them, but do not start them.")
     ] = False,
@@ -51,7 +53,7 @@ def crontab(
         bool, typer.Option("--yes", "-y", help="Make the tasks, all or none.")
     ] = False,
 ) -> None:
-    """Show the tasks that a crontab's lines would be; with --yes make them.
+    """Show a crontab's lines as tasks; with --yes make them.
 
     Take the lines out of the crontab then, or import with --disabled: else both
     run them. Ends with 1 if a line cannot be a task.

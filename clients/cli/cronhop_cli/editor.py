@@ -14,15 +14,17 @@ from . import names, plan
 from .command import confirm
 from .errors import Failure
 from .session import Session
-from .task_file import read_task
-from .task_form import from_api, unknown_fields
+from .task_file import read_one
+from .task_form import Entity, Task, from_api, unknown_fields
 from .terminal import console, note, say, show_failure, show_json, yaml_text
 
 T = TypeVar("T")
 
 
-def edit_task(here: Session, found: Mapping[str, Any], path: str, *, yes: bool) -> None:
-    """Let a task or a template be changed that the API has at a path."""
+def edit_task(
+    here: Session, entity: Entity, found: Mapping[str, Any], *, yes: bool
+) -> None:
+    """Let a task or a template of the API be changed."""
     if unknown := unknown_fields(found):
         raise Failure(
             f"{found['name']!r} has fields that this command line does not know:"
@@ -30,8 +32,9 @@ def edit_task(here: Session, found: Mapping[str, Any], path: str, *, yes: bool) 
             hint="a newer cronhop-cli may know them",
         )
     before = yaml_text(from_api(found, names.server_names(here.api)))
-    form = edited(here, before, read_task)
-    change = plan.of_one(here.api, form, dict(found))
+    form: Task = edited(here, before, lambda path: read_one(path, entity))
+    change = plan.of_one(here.api, entity, form, dict(found))
+    path = f"/v1/{entity.plural}/{change.entity_id}"
     put(here, found, path, change, yes=yes)
 
 

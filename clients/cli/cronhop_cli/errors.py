@@ -4,6 +4,7 @@ Failure
 ├── Usage           asked for in a way that cannot be       exit code 2
 ├── NotLoggedIn     there is no token, or it is refused     exit code 3
 ├── Unreachable     no answer that means anything
+│   └── Unknown     and what was asked for may have been done
 └── Refused         the API answered with an error
 """
 
@@ -52,6 +53,10 @@ class NotLoggedIn(Failure):
 
 class Unreachable(Failure):
     """There was no answer, or none of an API of ours."""
+
+
+class Unknown(Unreachable):
+    """It may have been done, or not: no answer says so."""
 
 
 class Refused(Failure):

@@ -46,9 +46,11 @@ def add_to(app: typer.Typer) -> None:
 def login(
     context: typer.Context,
     url: Annotated[
-        str | None, typer.Option(help="The API's URL; kept in the profile.")
+        str | None, typer.Option(metavar="URL", help="The API's; kept in the profile.")
     ] = None,
-    username: Annotated[str | None, typer.Option(help="Else it is asked for.")] = None,
+    username: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Yours; else it is asked for.")
+    ] = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from stdin.")
     ] = False,
@@ -58,11 +60,15 @@ def login(
     ] = False,
     auth_endpoint: Annotated[
         str | None,
-        typer.Option(help="Cognito's URL, where it is not the issuer's host."),
+        typer.Option(
+            metavar="URL", help="Cognito's, where it is not the issuer's host."
+        ),
     ] = None,
     client_id: Annotated[
         str | None,
-        typer.Option(help="The command line's, at an issuer other than Cognito."),
+        typer.Option(
+            metavar="ID", help="The command line's, at an issuer other than Cognito."
+        ),
     ] = None,
     insecure_http: Annotated[
         bool,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import __version__, audit, code, login, runs, schedule
+from . import __version__, audit, code, login, runs, schedule, stats
 from .command import AsJson, NamedProfile, remember
 from .credentials import credentials
 from .crontab import imports
@@ -39,7 +39,9 @@ def options(
     context: typer.Context,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Say it."),
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
     as_json: AsJson = False,
     profile: NamedProfile = None,
@@ -58,6 +60,7 @@ app.add_typer(tasks)
 app.add_typer(templates)
 runs.add_to(app)
 schedule.add_to(app)
+stats.add_to(app)
 code.add_to(app)
 app.add_typer(imports)
 app.add_typer(channels)

@@ -21,6 +21,7 @@ from .terminal import note, say, show_json, show_table, show_yaml, yaml_text
 TEST_S = 60.0  # seconds until something that is sent must have come to a channel
 LOOK_EVERY_S = 1.0
 _MADE = frozenset({"version", "created_by", "created_at", "updated_at"})
+_TOLD = frozenset({"last_delivery", "last_test"})  # of a channel, by what is sent
 
 channels = noun("channels", "Ways to tell somebody.")
 rules = noun("rules", "When which channels are told.")
@@ -31,7 +32,7 @@ RuleName = Annotated[str, typer.Argument(metavar="NAME", help="Of the rule.")]
 
 @verb(channels, "list")
 def list_channels(context: typer.Context) -> None:
-    """List all channels by name, with what became of the last thing sent over each."""
+    """List all channels by name, each with its last delivery."""
     here = session.of(context)
     items = list(here.api.items("/v1/channels"))
     if here.as_json:
@@ -80,9 +81,13 @@ def show_channel(context: typer.Context, name: ChannelName) -> None:
 def create_channel(
     context: typer.Context,
     name: ChannelName,
-    kind: Annotated[str, typer.Option(help="webhook, slack or sns.")],
-    url: Annotated[str | None, typer.Option(help="Of a webhook.")] = None,
-    topic_arn: Annotated[str | None, typer.Option(help="Of sns.")] = None,
+    kind: Annotated[str, typer.Option(metavar="KIND", help="webhook, slack or sns.")],
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where a webhook is posted to.")
+    ] = None,
+    topic_arn: Annotated[
+        str | None, typer.Option(metavar="ARN", help="Of the topic of sns.")
+    ] = None,
     credential: Annotated[
         str | None,
         typer.Option(
@@ -104,11 +109,10 @@ def create_channel(
 
 @verb(channels, "edit", examples=["cronhop channels edit ops"])
 def edit_channel(context: typer.Context, name: ChannelName, yes: Yes = False) -> None:
-    """Change a channel in your editor ($VISUAL, $EDITOR), after showing what changes."""
+    """Change a channel in your editor ($VISUAL, $EDITOR). What changes is shown first."""
     here = session.of(context)
     found = _found(here.api, "channel", name)
-    before = _fields(found)
-    before.pop("last_delivery", None)
+    before = {key: value for key, value in _fields(found).items() if key not in _TOLD}
     after = edited(here, yaml_text(before), _read)
     _put(here, "channel", found, before, after, yes=yes)
 
@@ -123,10 +127,10 @@ def delete_channel(context: typer.Context, name: ChannelName, yes: Yes = False) 
 def try_channel(context: typer.Context, name: ChannelName) -> None:
     """Send something over a channel, and say what became of it. Ends with 1 if not ok."""
     here = session.of(context)
-    found = _found(here.api, "channel", name)
+    _found(here.api, "channel", name)
     path = _path("channel", name)
-    here.api.post(f"{path}/test")
-    delivery = _next_delivery(here, path, found["last_delivery"])
+    test_id = here.api.post(f"{path}/test")["test_id"]
+    delivery = _delivered(here, path, f"{test_id}#test#{name}")
     if here.as_json:
         show_json(delivery)
     else:
@@ -136,11 +140,12 @@ def try_channel(context: typer.Context, name: ChannelName) -> None:
         raise typer.Exit(1)
 
 
-def _next_delivery(here: Session, path: str, before: object) -> Mapping[str, Any]:
+def _delivered(here: Session, path: str, notification: str) -> Mapping[str, Any]:
+    """Return what became of this test: others may be sent meanwhile."""
     until = time.monotonic() + TEST_S
     while time.monotonic() < until:
-        delivery: Mapping[str, Any] | None = here.api.get(path)["last_delivery"]
-        if delivery and delivery != before:
+        delivery: Mapping[str, Any] | None = here.api.get(path).get("last_test")
+        if delivery and delivery["id"] == notification:
             return delivery
         here.api.pause(LOOK_EVERY_S)
     raise Failure(
@@ -206,7 +211,7 @@ def create_rule(
         list[str],
         typer.Option(
             metavar="OCCASION",
-            help="failure, recovery, success, late, missed; may be repeated.",
+            help="failure, recovery, success, late, missed, long; may be repeated.",
         ),
     ],
     channel: Annotated[
@@ -216,7 +221,7 @@ def create_rule(
         str | None, typer.Option(metavar="TASK", help="Of this task's runs only.")
     ] = None,
     environment: Annotated[
-        str | None, typer.Option(metavar="WORD", help="Of its tasks' runs only.")
+        str | None, typer.Option(metavar="WORD", help="Of runs of its tasks only.")
     ] = None,
     late: Annotated[
         int | None,
@@ -243,7 +248,7 @@ def create_rule(
 
 @verb(rules, "edit", examples=["cronhop rules edit prod"])
 def edit_rule(context: typer.Context, name: RuleName, yes: Yes = False) -> None:
-    """Change a rule in your editor ($VISUAL, $EDITOR), after showing what changes."""
+    """Change a rule in your editor ($VISUAL, $EDITOR). What changes is shown first."""
     here = session.of(context)
     found = _found(here.api, "rule", name)
     before = _rule_form(here, found)

@@ -1,4 +1,4 @@
-"""What a file of tasks would change, and changing it."""
+"""What a file of tasks and templates would change, and changing it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from rich.text import Text
 from .api import Api
 from .errors import Failure
 from .names import near, server_names
-from .task_file import Written
+from .task_file import Written, counted
 from .task_form import (
+    Entity,
     Task,
     from_api,
     lean,
@@ -42,40 +43,52 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What becomes of one task.
+    """What becomes of one thing.
 
     | field       | meaning                                                   |
     |-------------|-----------------------------------------------------------|
     | action      | CREATE, CHANGE or NONE                                    |
+    | entity      | None of what is neither a task nor a template             |
     | body        | what is sent to the API                                   |
-    | task_id     | None if there is none yet, and of what is no task         |
+    | entity_id   | None if there is none yet, or it has none                 |
     | version     | that was seen: another one is not written over            |
     | differences | field by field; of a new task all that is not the default |
     """
 
     action: str
+    entity: Entity | None
     name: str
     body: Task
-    task_id: str | None
+    entity_id: str | None
     version: int | None
     differences: tuple[Difference, ...]
+
+    @property
+    def label(self) -> str:
+        """What people are told of: a task by its name alone."""
+        is_template = self.entity is Entity.TEMPLATE
+        return f"template {self.name}" if is_template else self.name
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a program reads it."""
         return {
             "action": self.action,
+            "entity": self.entity,
             "name": self.name,
-            "task_id": self.task_id,
+            f"{self.entity}_id": self.entity_id,
             "fields": [vars(one) for one in self.differences],
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What becomes of the tasks of a file; `left_alone` are not in it."""
+    """What becomes of what a file says; `left_alone` are not in it.
+
+    Templates are among these only if the file has any.
+    """
 
     changes: tuple[Change, ...]
-    left_alone: int
+    left_alone: tuple[Entity, ...]
 
     @property
     def to_do(self) -> tuple[Change, ...]:
@@ -86,7 +99,7 @@ class Plan:
         """Return it as a program reads it."""
         return {
             "changes": [one.to_dict() for one in self.changes],
-            "left_alone": self.left_alone,
+            "left_alone": len(self.left_alone),
         }
 
 
@@ -94,33 +107,41 @@ def make(api: Api, wanted: Sequence[Written]) -> Plan:
     """Return what would have to be done. Raises Failure if it cannot be."""
     names = server_names(api)
     ids = {name: server_id for server_id, name in names.items()}
-    present = {task["name"]: task for task in api.items("/v1/tasks")}
-    problems = [text for one in wanted for text in _unknown_servers(one, ids)]
+    present = {
+        (entity, there["name"]): there
+        for entity in {Entity.TASK, *(one.entity for one in wanted)}
+        for there in api.items(f"/v1/{entity.plural}")
+    }
+    problems = [
+        text for one in wanted for text in _unknown_servers(one.form, one.place, ids)
+    ]
     changes = []
     for one in wanted:
-        there = present.get(one.form["name"])
-        change = _change(one.form, there, names, ids)
+        there = present.get((one.entity, one.form["name"]))
+        change = _change(one.entity, one.form, there, names, ids)
         changes.append(change)
         unknown = unknown_fields(there) if there and change.action == CHANGE else []
         if unknown:
             problems.append(
-                f"{one.place}: {change.name!r} has fields that this command line does"
+                f"{one.place}: {change.label!r} has fields that this command line does"
                 f" not know, and would take away: {', '.join(unknown)}"
             )
     if problems:
         raise Failure("this cannot be applied", details=tuple(problems))
-    left_alone = len(present.keys() - {one.form["name"] for one in wanted})
-    return Plan(changes=tuple(changes), left_alone=left_alone)
+    left_alone = present.keys() - {(one.entity, one.form["name"]) for one in wanted}
+    return Plan(
+        changes=tuple(changes), left_alone=tuple(entity for entity, _ in left_alone)
+    )
 
 
-def of_one(api: Api, form: Task, there: Task) -> Change:
+def of_one(api: Api, entity: Entity, form: Task, there: Task) -> Change:
     """Return what makes a task or template, whatever its name, into another."""
     names = server_names(api)
     ids = {name: server_id for server_id, name in names.items()}
-    problems = _unknown_servers(Written(form=form, place=form["name"]), ids)
+    problems = _unknown_servers(form, form["name"], ids)
     if problems:
         raise Failure("this cannot be applied", details=tuple(problems))
-    return _change(form, there, names, ids)
+    return _change(entity, form, there, names, ids)
 
 
 def of_fields(name: str, before: Task, after: Task, version: int) -> Change:
@@ -128,25 +149,30 @@ def of_fields(name: str, before: Task, after: Task, version: int) -> Change:
     found = tuple(_differences(before, after, ""))
     return Change(
         action=CHANGE if found else NONE,
+        entity=None,
         name=name,
         body=after,
-        task_id=None,
+        entity_id=None,
         version=version,
         differences=found,
     )
 
 
-def _unknown_servers(one: Written, ids: dict[str, str]) -> list[str]:
+def _unknown_servers(form: Task, place: str, ids: dict[str, str]) -> list[str]:
     return [
-        f"{one.place}: {field}: there is no server {name!r}"
+        f"{place}: {field}: there is no server {name!r}"
         + (f"; {hint}" if (hint := near(name, ids)) else "")
-        for field, name in servers_of(one.form)
+        for field, name in servers_of(form)
         if name not in ids and name not in ids.values()
     ]
 
 
 def _change(
-    form: Task, there: Task | None, names: dict[str, str], ids: dict[str, str]
+    entity: Entity,
+    form: Task,
+    there: Task | None,
+    names: dict[str, str],
+    ids: dict[str, str],
 ) -> Change:
     after = lean(with_servers(form, names))
     before = from_api(there, names) if there else None
@@ -158,9 +184,10 @@ def _change(
         action = CHANGE if found else NONE
     return Change(
         action=action,
+        entity=entity,
         name=form["name"],
         body=to_api(form, ids),
-        task_id=there.get("task_id") if there else None,
+        entity_id=there[f"{entity}_id"] if there else None,
         version=there["version"] if there else None,
         differences=found,
     )
@@ -216,16 +243,14 @@ def show(plan: Plan) -> None:
     ]
     summary = f"{counts[0]} to create, {counts[1]} to change, {counts[2]} as they are."
     if plan.left_alone:
-        number = plan.left_alone
-        others = "1 other task is" if number == 1 else f"{number} other tasks are"
-        summary += f" {others} not in it, and left alone."
+        summary += f" Not in it, and left alone: {counted(plan.left_alone)}."
     screen.print(Text(summary, style="bold"), soft_wrap=True)
 
 
 def lines(change: Change) -> Iterator[Text]:
     """Return the lines of a diff."""
     sign, style = _STYLE[change.action]
-    yield Text(f"{sign} {visible(change.name)}", style=f"bold {style}")
+    yield Text(f"{sign} {visible(change.label)}", style=f"bold {style}")
     for one in change.differences:
         yield from _difference_lines(one, new=change.action == CREATE)
 
@@ -272,12 +297,13 @@ def _plain(value: Any) -> str:
 def apply(api: Api, plan: Plan, *, done: list[str]) -> None:
     """Do what a plan says, in its order; `done` gets what was done, as it is.
 
-    A task that was changed since the plan was made is not written over.
+    What was changed since the plan was made is not written over.
     """
     for change in plan.to_do:
+        path = f"/v1/{change.entity}s"
         if change.action == CREATE:
-            api.post("/v1/tasks", change.body)
-            done.append(f"created {change.name}")
+            api.post(path, change.body)
+            done.append(f"created {change.label}")
         else:
-            api.put(f"/v1/tasks/{change.task_id}", change.body, f'"{change.version}"')
-            done.append(f"changed {change.name}")
+            api.put(f"{path}/{change.entity_id}", change.body, f'"{change.version}"')
+            done.append(f"changed {change.label}")

@@ -364,7 +364,7 @@ def show(context: typer.Context, run_id: RunId) -> None:
 
 @verb(runs, "cancel", examples=["cronhop runs cancel 01KA5Z6J6Q7E0N2T3V4W5X6Y7Z"])
 def cancel(context: typer.Context, run_id: RunId) -> None:
-    """End a run, whatever its stage: its process group gets TERM, then KILL."""
+    """End a run, whatever its stage. Its process group gets TERM, then KILL."""
     here = session.of(context)
     found = here.api.post(f"/v1/runs/{run_id}/cancel")
     if here.as_json:
@@ -378,7 +378,7 @@ def cancel(context: typer.Context, run_id: RunId) -> None:
 
 @verb(runs, "retry", examples=["cronhop runs retry 01KA5Z6J6Q7E0N2T3V4W5X6Y7Z -f"])
 def retry(context: typer.Context, run_id: RunId, follow: Follow = False) -> None:
-    """Run it again, the same version of the task, where it did not complete."""
+    """Run it again where it did not complete. The task's version is the same."""
     here = session.of(context)
     started = here.api.post(f"/v1/runs/{run_id}/retry")
     _show_started(here, started, follow=follow)

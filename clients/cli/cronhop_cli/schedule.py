@@ -20,7 +20,7 @@ Until = Annotated[
 ]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="For those who ask why.")]
 CalendarName = Annotated[str, typer.Argument(metavar="NAME", help="Of the calendar.")]
-Dates = Annotated[list[str], typer.Argument(metavar="DATE...", help="2026-12-25 …")]
+Dates = Annotated[list[str], typer.Argument(metavar="DATE", help="2026-12-25 …")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -62,7 +62,8 @@ def preview(
         bool, typer.Option("--seconds", help="Six fields, seconds first.")
     ] = False,
     task: Annotated[
-        str | None, typer.Option(metavar="TASK", help="Whose H it is.")
+        str | None,
+        typer.Option(metavar="TASK", help="Which H means: it is hashed by task."),
     ] = None,
 ) -> None:
     """Show when a schedule would be due, and what may surprise. Nothing is kept."""
@@ -114,7 +115,7 @@ def why(
 def upcoming(
     context: typer.Context,
     minutes: Annotated[
-        int, typer.Option(min=1, max=1440, metavar="N", help="From then on.")
+        int, typer.Option(min=1, max=1440, metavar="N", help="How far to look.")
     ] = 60,
     after: Annotated[
         str | None, typer.Option(metavar="TIME", help="RFC 3339; else now.")
@@ -217,7 +218,7 @@ def begin_freeze(
 
 @verb(freeze, "end")
 def end_freeze(context: typer.Context) -> None:
-    """Hold back nothing more."""
+    """End the freeze. Slots are started again."""
     here = session.of(context)
     here.api.delete("/v1/freeze")
     _say(here, {"freeze": None}, "It is not frozen any more.")

@@ -88,24 +88,30 @@ def show(context: typer.Context, server: ServerName) -> None:
 )
 def create(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Unique in the stack.")],
-    host: Annotated[str, typer.Option(help="Its name or address.")],
-    username: Annotated[str, typer.Option(help="Who logs in there.")],
-    credential: Annotated[str, typer.Option(help="With what: a credential's name.")],
-    port: Annotated[int, typer.Option(help="Of its sshd.")] = 22,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Unique in the stack.")],
+    host: Annotated[str, typer.Option(metavar="HOST", help="Its name or address.")],
+    username: Annotated[str, typer.Option(metavar="USER", help="Who logs in there.")],
+    credential: Annotated[
+        str, typer.Option(metavar="NAME", help="The credential to log in with.")
+    ],
+    port: Annotated[int, typer.Option(metavar="N", help="Of its sshd.")] = 22,
     host_key: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY", help='Pinned, "ssh-ed25519 AAAA…"; repeatable.'),
     ] = None,
-    environment: Annotated[str | None, typer.Option(help="A word.")] = None,
+    environment: Annotated[
+        str | None, typer.Option(metavar="WORD", help="Where it belongs, such as prod.")
+    ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="For selectors; may be repeated."),
     ] = None,
     max_concurrency: Annotated[
-        int | None, typer.Option(help="Commands at once; else no limit.")
+        int | None, typer.Option(metavar="N", help="Commands at once; else no limit.")
     ] = None,
     via: Annotated[
-        str | None, typer.Option(metavar="SERVER", help="Its jump host.")
+        str | None,
+        typer.Option(metavar="SERVER", help="The jump host on the way to it."),
     ] = None,
 ) -> None:
     """Put a server on record.
@@ -135,7 +141,10 @@ def create(
 def set_status(
     context: typer.Context,
     server: ServerName,
-    status: Annotated[Status, typer.Argument(help="What it is from now on.")],
+    status: Annotated[
+        Status,
+        typer.Argument(metavar="STATUS", help="enabled, disabled or maintenance."),
+    ],
 ) -> None:
     """Let nothing be started there, or let it again. What runs is looked after."""
     here = session.of(context)
@@ -150,7 +159,8 @@ def delete(context: typer.Context, server: ServerName, yes: Yes = False) -> None
     here = session.of(context)
     found = names.server(here.api, server)
     confirm(f"Remove the server {found['name']!r}?", yes=yes)
-    here.api.delete(f"/v1/servers/{found['server_id']}")
+    path = f"/v1/servers/{found['server_id']}"
+    here.api.delete(path, f'"{found["version"]}"')
     _say(here, found, "Removed")
 
 
@@ -257,7 +267,10 @@ def _show_check(server: Mapping[str, Any]) -> None:
 def approve_key(
     context: typer.Context,
     server: ServerName,
-    fingerprint: Annotated[str, typer.Argument(help="SHA256:…, as the check showed.")],
+    fingerprint: Annotated[
+        str,
+        typer.Argument(metavar="FINGERPRINT", help="SHA256:…, as the check showed."),
+    ],
     replace: Annotated[
         bool, typer.Option("--replace", help="Instead of the keys that are pinned.")
     ] = False,

@@ -1,4 +1,4 @@
-"""Files of tasks: read, and checked with the line of what is wrong.
+"""Files of tasks and templates: read, and checked with the line of what is wrong.
 
 YAML as of 1.2's core schema, so that `on` is a word and `0644` a text.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,23 @@ import yaml
 
 from .errors import Failure
 from .names import near
-from .task_form import Task, schema
+from .task_form import Entity, Task, schema
 from .terminal import NUMBER, WHOLE_NUMBER
 
 SUFFIXES = (".yaml", ".yml")
 MAX_DEPTH = 50
 MAX_PROBLEMS = 20  # shown at once
 
+_LISTS = frozenset(entity.plural for entity in Entity)
+
 Route = tuple[str | int, ...]  # from the top of a document to a part of it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """A task as somebody wrote it, and where."""
+    """A task or template as somebody wrote it, and where."""
 
+    entity: Entity
     form: Task
     place: str
 
@@ -50,8 +54,8 @@ for _tag, _pattern, _first in (
     )
 
 
-def read_tasks(path: Path) -> list[Written]:
-    """Return the tasks of a file, or of all files in a folder.
+def read_all(path: Path) -> list[Written]:
+    """Return the templates and tasks of a file, or of all files in a folder.
 
     Raises Failure with the place of everything that is wrong.
     """
@@ -62,36 +66,52 @@ def read_tasks(path: Path) -> list[Written]:
         wrong = list(_problems(document, lines, schema()))
         problems += [f"{file}:{line}: {text}" for line, text in wrong]
         if not wrong:
-            found += [
-                Written(form=form, place=f"{file}:{_line(lines, ('tasks', number))}")
-                for number, form in enumerate(document["tasks"])
-            ]
-    first: dict[str, str] = {}
+            found += _written(document, lines, file)
+    first: dict[tuple[Entity, str], str] = {}
     for one in found:
-        name = one.form["name"]
-        if name in first:
-            problems.append(f"{one.place}: {name!r} stands at {first[name]} already")
-        first.setdefault(name, one.place)
+        key = (one.entity, one.form["name"])
+        if key in first:
+            problems.append(f"{one.place}: {key[1]!r} stands at {first[key]} already")
+        first.setdefault(key, one.place)
     _refuse(problems)
     return found
 
 
-def read_task(path: Path) -> Task:
-    """Return the one task that a file has: as it is, or as a list of one."""
+def read_one(path: Path, entity: Entity) -> Task:
+    """Return the one task or template that a file has.
+
+    It stands there as it is, or as the only one of a file that `apply` takes.
+    """
     document, lines = read(path)
-    if isinstance(document, dict) and "tasks" in document:
-        tasks = read_tasks(path)
-        if len(tasks) != 1:
+    if isinstance(document, dict) and not _LISTS.isdisjoint(document):
+        _checked(path, document, lines, schema())
+        there = list(_written(document, lines, path))
+        if [one.entity for one in there] != [entity]:
             raise Failure(
-                f"{path} has {len(tasks)} tasks", hint=f"cronhop apply {path}"
+                f"{path} has {counted(one.entity for one in there)}, not one {entity}",
+                hint=f"cronhop apply {path}",
             )
-        return tasks[0].form
-    one = {"$ref": "#/$defs/task", "$defs": schema()["$defs"]}
-    _refuse(
-        [f"{path}:{line}: {text}" for line, text in _problems(document, lines, one)]
+        return there[0].form
+    return _checked(path, document, lines, {"$ref": "#/$defs/task"})
+
+
+def read_some(path: Path) -> Task:
+    """Return those fields of a task that a file has."""
+    document, lines = read(path)
+    return _checked(
+        path, document, lines, {**schema()["$defs"]["task"], "required": []}
     )
-    task: Task = document
-    return task
+
+
+def _checked(
+    path: Path, document: Any, lines: dict[Route, int], wanted: dict[str, Any]
+) -> Task:
+    wanted = {**wanted, "$defs": schema()["$defs"]}
+    _refuse(
+        [f"{path}:{line}: {text}" for line, text in _problems(document, lines, wanted)]
+    )
+    checked: Task = document
+    return checked
 
 
 def read(path: Path) -> tuple[Any, dict[Route, int]]:
@@ -117,6 +137,24 @@ def read(path: Path) -> tuple[Any, dict[Route, int]]:
     finally:
         loader.dispose()
     return document, lines
+
+
+def _written(document: Any, lines: dict[Route, int], path: Path) -> Iterator[Written]:
+    for entity in Entity:
+        for number, form in enumerate(document.get(entity.plural, [])):
+            place = f"{path}:{_line(lines, (entity.plural, number))}"
+            yield Written(entity=entity, form=form, place=place)
+
+
+def counted(entities: Iterable[Entity]) -> str:
+    """Return how many there are, in words: `2 tasks and 1 template`."""
+    found = Counter(entities)
+    words = [
+        f"{found[entity]} {entity if found[entity] == 1 else entity.plural}"
+        for entity in (Entity.TASK, Entity.TEMPLATE)
+        if found[entity]
+    ]
+    return " and ".join(words) or "no tasks"
 
 
 def _files(path: Path) -> list[Path]:
@@ -202,7 +240,7 @@ def _refuse(problems: list[str]) -> None:
         more = len(problems) - MAX_PROBLEMS
         shown = problems[:MAX_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
         raise Failure(
-            "the tasks are not as they should be",
+            "this is not as it should be",
             details=tuple(shown),
             hint="`cronhop schema` prints the JSON Schema",
         )

@@ -1,4 +1,4 @@
-"""A task as a file has it, and as the API has it.
+"""A task or template as a file has it, and as the API has it.
 
 In a file servers stand by name, and what is as the schema's default is left out;
 what cronhop sets (ids, times, `next_run`) is in no file.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -33,6 +34,18 @@ LONGEST_INTERVAL_S = 3600  # between attempts, unless the task says else
 _INSTANTS = ("anchor", "at", "starts_at", "ends_at")
 
 Task = dict[str, Any]
+
+
+class Entity(StrEnum):
+    """What a file can say; both have the same fields. Templates come first."""
+
+    TEMPLATE = "template"
+    TASK = "task"
+
+    @property
+    def plural(self) -> str:
+        """Its name in a file, and in paths of the API."""
+        return f"{self}s"
 
 
 @cache

@@ -15,8 +15,8 @@ from .editor import edit_task
 from .errors import Failure, Usage
 from .find import CreatedBy, Newest, order
 from .session import Session
-from .task_file import read_task
-from .task_form import Task, from_api, servers_of, to_api
+from .task_file import read_one
+from .task_form import Entity, Task, from_api, servers_of, to_api
 from .terminal import note, say, show_json, show_table, show_yaml
 
 tasks = noun("tasks", "What to do, where and when.")
@@ -42,25 +42,25 @@ def listing(
     ] = None,
     created_by: CreatedBy = None,
     server: Annotated[
-        str | None, typer.Option(metavar="NAME", help="That name this server.")
+        str | None, typer.Option(metavar="NAME", help="Whose targets name this server.")
     ] = None,
     tag: Annotated[
-        str | None, typer.Option(metavar="KEY[=VALUE]", help="That have this tag.")
+        str | None, typer.Option(metavar="KEY[=VALUE]", help="With this tag.")
     ] = None,
     kind: Annotated[
         str | None,
         typer.Option(metavar="KIND", help="script, file_transfer or service_control."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Whose names begin so.")
+        str | None, typer.Option(metavar="TEXT", help="Whose name begins with it.")
     ] = None,
     due_before: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Whose next slot is not later; RFC 3339."),
+        typer.Option(metavar="TIME", help="That are due by then; RFC 3339."),
     ] = None,
     newest: Newest = None,
 ) -> None:
-    """List all tasks, or those of which all that is given holds; oldest first."""
+    """List tasks, oldest first. Of several options all have to hold."""
     here = session.of(context)
     wanted = {
         "status": status,
@@ -161,13 +161,17 @@ def show(context: typer.Context, task: TaskName) -> None:
 )
 def create(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="Unique in the stack.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Unique in the stack.")
+    ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", help="One task as YAML; - is stdin."),
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="One task as YAML; - is stdin."
+        ),
     ] = None,
     command: Annotated[
-        str | None, typer.Option(help="For /bin/sh on the servers.")
+        str | None, typer.Option(metavar="TEXT", help="For /bin/sh on the servers.")
     ] = None,
     server: Annotated[
         list[str] | None,
@@ -183,7 +187,7 @@ def create(
         int | None, typer.Option(metavar="SECONDS", help="Due at an interval.")
     ] = None,
     timeout: Annotated[
-        int | None, typer.Option(metavar="SECONDS", help="Then it is ended.")
+        int | None, typer.Option(metavar="SECONDS", help="How long it may take.")
     ] = None,
     env: Annotated[
         list[str] | None,
@@ -202,7 +206,7 @@ def create(
     if file is not None:
         if any((name, command, server, cron, every, timeout, env, secret)):
             raise Usage("a file says it all", hint="leave the rest out")
-        form = read_task(file)
+        form = read_one(file, Entity.TASK)
     else:
         form = _form(name, command, server, cron, tz, every)
         if timeout is not None:
@@ -254,10 +258,10 @@ def schedule_of(cron: str | None, tz: str, every: int | None) -> dict[str, Any] 
 
 @verb(tasks, "edit", examples=['EDITOR=nano cronhop tasks edit "nightly dump"'])
 def edit(context: typer.Context, task: TaskName, yes: Yes = False) -> None:
-    """Change a task in your editor ($VISUAL, $EDITOR), after showing what changes."""
+    """Change a task in your editor ($VISUAL, $EDITOR). What changes is shown first."""
     here = session.of(context)
     found = names.task(here.api, task)
-    edit_task(here, found, f"/v1/tasks/{found['task_id']}", yes=yes)
+    edit_task(here, Entity.TASK, found, yes=yes)
 
 
 @verb(tasks, "delete", examples=['cronhop tasks delete "nightly dump"'])
@@ -266,7 +270,8 @@ def delete(context: typer.Context, task: TaskName, yes: Yes = False) -> None:
     here = session.of(context)
     found = names.task(here.api, task)
     confirm(f"Delete the task {found['name']!r}?", yes=yes)
-    here.api.delete(f"/v1/tasks/{found['task_id']}")
+    path = f"/v1/tasks/{found['task_id']}"
+    here.api.delete(path, f'"{found["version"]}"')
     _say(here, found, "Deleted")
 
 
@@ -334,7 +339,9 @@ def pause(
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="RFC 3339; else until resume.")
     ] = None,
-    reason: Annotated[str, typer.Option(help="For those who ask why.")] = "",
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="For those who ask why.")
+    ] = "",
 ) -> None:
     """Hold back its slots. Each of them is a run that is skipped, with the reason."""
     here = session.of(context)
@@ -361,8 +368,12 @@ def resume(context: typer.Context, task: TaskName) -> None:
 def backfill(
     context: typer.Context,
     task: TaskName,
-    start: Annotated[str, typer.Option("--from", metavar="TIME", help="RFC 3339.")],
-    end: Annotated[str, typer.Option("--to", metavar="TIME", help="RFC 3339.")],
+    start: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="Slots from then; RFC 3339.")
+    ],
+    end: Annotated[
+        str, typer.Option("--to", metavar="TIME", help="Slots until then; RFC 3339.")
+    ],
     again: Annotated[
         bool, typer.Option("--again", help="Also slots that are completed.")
     ] = False,
@@ -370,7 +381,7 @@ def backfill(
         bool, typer.Option("--yes", "-y", help="Run them, not only show them.")
     ] = False,
 ) -> None:
-    """Show the slots of the past that were not completed; with --yes run them."""
+    """Show past slots that were not completed; with --yes run them."""
     here = session.of(context)
     found = names.task(here.api, task)
     body = {"from": start, "to": end, "again": again, "dry_run": not yes}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +14,9 @@ from .command import Yes, confirm, noun, verb
 from .editor import edit_task
 from .errors import Usage
 from .parameters import Params, typed
-from .task_file import read_task
-from .task_form import from_api
+from .session import Session
+from .task_file import read_one, read_some
+from .task_form import Entity, Task, from_api
 from .tasks import body_of, schedule_of
 from .terminal import note, say, show_json, show_table, show_yaml
 
@@ -68,12 +70,15 @@ def create(
     context: typer.Context,
     file: Annotated[
         Path,
-        typer.Option("--file", "-f", help="YAML, as of one task; - is stdin."),
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="YAML, as of one task; - is stdin."
+        ),
     ],
 ) -> None:
     """Make a template of a file. It says what a task's file would."""
     here = session.of(context)
-    made = here.api.post("/v1/templates", body_of(here, read_task(file)))
+    form = read_one(file, Entity.TEMPLATE)
+    made = here.api.post("/v1/templates", body_of(here, form))
     if here.as_json:
         show_json(made)
         return
@@ -86,7 +91,7 @@ def edit(context: typer.Context, template: TemplateName, yes: Yes = False) -> No
     """Change a template in your editor ($VISUAL, $EDITOR). Its tasks stay as they are."""
     here = session.of(context)
     found = names.template(here.api, template)
-    edit_task(here, found, f"/v1/templates/{found['template_id']}", yes=yes)
+    edit_task(here, Entity.TEMPLATE, found, yes=yes)
 
 
 @verb(templates, "delete", examples=["cronhop templates delete deploy"])
@@ -95,7 +100,8 @@ def delete(context: typer.Context, template: TemplateName, yes: Yes = False) -> 
     here = session.of(context)
     found = names.template(here.api, template)
     confirm(f"Delete the template {found['name']!r}?", yes=yes)
-    here.api.delete(f"/v1/templates/{found['template_id']}")
+    path = f"/v1/templates/{found['template_id']}"
+    here.api.delete(path, f'"{found["version"]}"')
     if here.as_json:
         show_json(found)
     else:
@@ -104,7 +110,10 @@ def delete(context: typer.Context, template: TemplateName, yes: Yes = False) -> 
 
 @verb(templates, "tasks", examples=["cronhop templates tasks deploy"])
 def made_of_it(context: typer.Context, template: TemplateName) -> None:
-    """List the tasks that were made of a template, and which are of an older version."""
+    """List the tasks made of a template, and which are behind.
+
+    Behind are those of an older version of it.
+    """
     here = session.of(context)
     found = names.template(here.api, template)
     items = list(here.api.items(f"/v1/templates/{found['template_id']}/tasks"))
@@ -128,6 +137,7 @@ def made_of_it(context: typer.Context, template: TemplateName) -> None:
         'cronhop templates instantiate deploy "deploy shop" --param WHERE=web-2',
         'cronhop templates instantiate dump "dump shop" --cron "30 1 * * *" \\',
         "    --tz Europe/Berlin --server shop-1",
+        "cronhop templates instantiate deploy shop --param VERSION=v3 -f shop.yaml",
     ],
 )
 def instantiate(
@@ -155,21 +165,34 @@ def instantiate(
         bool, typer.Option("--no-schedule", help="Due by hand only.")
     ] = False,
     timeout: Annotated[
-        int | None, typer.Option(metavar="SECONDS", help="Instead of the template's.")
+        int | None,
+        typer.Option(metavar="SECONDS", help="How long it may take instead."),
     ] = None,
     disabled: Annotated[
         bool, typer.Option("--disabled", help="Its schedule is not followed yet.")
     ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="Any fields of a task as YAML, instead of the template's; - is stdin.",
+        ),
+    ] = None,
 ) -> None:
-    """Make a task of a template, whose defaults are the values that are given."""
+    """Make a task of a template.
+
+    The values that are given are its defaults. What the template says besides can be said otherwise, by options or by a file,
+    each field as a whole; but not what the task does: its kind and spec.
+    """
     here = session.of(context)
     schedule = schedule_of(cron, tz, every)
     if no_schedule and schedule:
         raise Usage("a schedule or --no-schedule, not both")
     found = names.template(here.api, template)
     body: dict[str, Any] = {"name": name}
-    if param:
-        body["parameters"] = typed(here.api, found["parameters"], param)
+    body["parameters"] = typed(here.api, found["parameters"], param or [])
     if server:
         body["targets"] = {"server_ids": names.server_ids(here.api, server)}
     if schedule or no_schedule:
@@ -178,9 +201,22 @@ def instantiate(
         body["timeout_s"] = timeout
     if disabled:
         body["enabled"] = False
+    if file is not None:
+        body |= _fields(here, file, body)
     made = here.api.post(f"/v1/templates/{found['template_id']}/tasks", body)
     if here.as_json:
         show_json(made)
         return
     say(f"Created {made['name']}.")
     note(f"`cronhop run {shlex.quote(made['name'])} --follow` runs it now.")
+
+
+def _fields(here: Session, file: Path, said: Mapping[str, Any]) -> Task:
+    """Return what a file says of the task. Raises Usage if that is said already."""
+    form = read_some(file)
+    if twice := [field for field in form if field in said]:
+        raise Usage(
+            f"{file} says what is said beside it: {', '.join(twice)}",
+            hint="the name is NAME, values of parameters are given by --param",
+        )
+    return body_of(here, form) if "targets" in form else form

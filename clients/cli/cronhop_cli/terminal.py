@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import yaml
@@ -110,12 +110,22 @@ def show_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
-def show_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table."""
+def show_table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    numbers: Collection[str] = (),
+) -> None:
+    """Print a table; the columns of `numbers` stand to the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in headings:
-        # An id that is cut in two cannot be copied.
-        table.add_column(heading, overflow="fold", no_wrap=heading == "RUN")
+        table.add_column(
+            visible(heading),
+            overflow="fold",
+            # An id that is cut in two cannot be copied.
+            no_wrap=heading == "RUN",
+            justify="right" if heading in numbers else "left",
+        )
     for row in rows:
         table.add_row(*map(_cell, row))
     console().print(table)

@@ -44,8 +44,12 @@ class ChannelKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """What became of the last thing sent over a channel."""
+    """What became of something sent over a channel.
 
+    `notice_id` is None where it was sent before ids were recorded.
+    """
+
+    notice_id: str | None
     at: datetime
     ok: bool
     reason: str
@@ -61,6 +65,7 @@ class Channel:
     |            | None, for its URL is a secret                                |
     | credential | of kind password: of `webhook` the key that signs, of        |
     |            | `slack` the URL; None: nothing is signed                     |
+    | last_test  | the last delivery of a test: others soon follow              |
     """
 
     name: str
@@ -72,6 +77,7 @@ class Channel:
     created_at: datetime
     updated_at: datetime
     last_delivery: Delivery | None = None
+    last_test: Delivery | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

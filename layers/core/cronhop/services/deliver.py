@@ -86,16 +86,21 @@ class Deliverer:
                 why=str(exc),
             )
             notifications.give_back(notice.notice_id, now=now)
-            self._record(channel, ok=False, reason=str(exc))
+            self._record(channel, notice, ok=False, reason=str(exc))
             wanted_s = exc.after_s if isinstance(exc, DeliveryFailed) else None
             return max(_patience_s(received), wanted_s or 0)
         notifications.done(notice.notice_id, now=now)
-        self._record(channel, ok=True, reason="delivered")
+        self._record(channel, notice, ok=True, reason="delivered")
         return None
 
-    def _record(self, channel: Channel, *, ok: bool, reason: str) -> None:
-        delivery = Delivery(at=self._now(), ok=ok, reason=reason)
-        notifications.record_delivery(channel.name, delivery)
+    def _record(
+        self, channel: Channel, notice: Notice, *, ok: bool, reason: str
+    ) -> None:
+        notifications.record_delivery(
+            channel.name,
+            Delivery(notice_id=notice.notice_id, at=self._now(), ok=ok, reason=reason),
+            is_test=notice.occasion is Occasion.TEST,
+        )
 
     def _send(self, channel: Channel, notice: Notice) -> None:
         run = runs.get(notice.run_id) if notice.run_id else None

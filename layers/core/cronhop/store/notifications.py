@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from pynamodb.attributes import BooleanAttribute, NumberAttribute, UnicodeAttribute
+from pynamodb.attributes import (
+    Attribute,
+    BooleanAttribute,
+    NumberAttribute,
+    UnicodeAttribute,
+)
 from pynamodb.models import Model
 
 from cronhop.domain.notification import (
@@ -42,9 +47,14 @@ class NotificationRow(Model):
     created_by = UnicodeAttribute(null=True)
     created_at = InstantAttribute(null=True)
     updated_at = InstantAttribute(null=True)
+    last_id = UnicodeAttribute(null=True)
     last_at = InstantAttribute(null=True)
     last_ok = BooleanAttribute(null=True)
     last_reason = UnicodeAttribute(null=True)
+    test_id = UnicodeAttribute(null=True)
+    test_at = InstantAttribute(null=True)
+    test_ok = BooleanAttribute(null=True)
+    test_reason = UnicodeAttribute(null=True)
     lease_until = InstantAttribute(null=True)
     done_at = InstantAttribute(null=True)
     ttl = NumberAttribute(null=True)
@@ -111,15 +121,28 @@ def rules(*, limit: int, after: str | None) -> Page[Rule]:
     return Page(items=[_rule(row) for row in rows], last=last)
 
 
-def record_delivery(name: str, delivery: Delivery) -> None:
-    """Record what became of the last thing sent over a channel, if it is there."""
+def record_delivery(name: str, delivery: Delivery, *, is_test: bool) -> None:
+    """Record what became of the last thing sent over a channel, if it is there.
+
+    That of a test is kept until the next test.
+    """
+    row = NotificationRow
+    values: list[tuple[Attribute[Any], Any]] = [
+        (row.last_id, delivery.notice_id),
+        (row.last_at, delivery.at),
+        (row.last_ok, delivery.ok),
+        (row.last_reason, delivery.reason),
+    ]
+    if is_test:
+        values += [
+            (row.test_id, delivery.notice_id),
+            (row.test_at, delivery.at),
+            (row.test_ok, delivery.ok),
+            (row.test_reason, delivery.reason),
+        ]
     update(
         NotificationRow(kind=_CHANNEL, name=name),
-        actions=[
-            NotificationRow.last_at.set(delivery.at),
-            NotificationRow.last_ok.set(delivery.ok),
-            *set_or_remove((NotificationRow.last_reason, delivery.reason)),
-        ],
+        actions=set_or_remove(*values),
         condition=NotificationRow.kind.exists(),
     )
 
@@ -207,11 +230,6 @@ def _definition(thing: Channel | Rule) -> Mapping[str, Any]:
 
 
 def _channel(row: NotificationRow) -> Channel:
-    last = None
-    if row.last_at:
-        last = Delivery(
-            at=row.last_at, ok=bool(row.last_ok), reason=row.last_reason or ""
-        )
     plain = row.definition
     return Channel(
         name=row.name,
@@ -222,8 +240,21 @@ def _channel(row: NotificationRow) -> Channel:
         created_by=row.created_by,
         created_at=row.created_at,
         updated_at=row.updated_at,
-        last_delivery=last,
+        last_delivery=_delivery(
+            row.last_id, row.last_at, ok=row.last_ok, reason=row.last_reason
+        ),
+        last_test=_delivery(
+            row.test_id, row.test_at, ok=row.test_ok, reason=row.test_reason
+        ),
     )
+
+
+def _delivery(
+    notice_id: str | None, at: datetime | None, *, ok: bool | None, reason: str | None
+) -> Delivery | None:
+    if at is None:
+        return None
+    return Delivery(notice_id=notice_id, at=at, ok=bool(ok), reason=reason or "")
 
 
 def _rule(row: NotificationRow) -> Rule:

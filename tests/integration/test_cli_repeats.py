@@ -1,0 +1,146 @@
+"""The command line, where answers of the API are lost on their way."""
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from api import handler
+from tests.cli import Cronhop
+from tests.integration.test_api import Client
+
+
+@contextmanager
+def losing(count):
+    """Serve the API on loopback and yield its URL and what was asked.
+
+    That many answers to changes are lost: the connection ends when the change is made.
+    """
+    call, asked, left = Client(handler.handler), [], [count]
+
+    class Gateway(BaseHTTPRequestHandler):
+        def handle_any(self):
+            length = int(self.headers.get("Content-Length", 0))
+            path, _, query = self.path.partition("?")
+            answer = call(
+                self.command,
+                path,
+                raw=self.rfile.read(length).decode() or None,
+                query=query,
+                headers={name.lower(): value for name, value in self.headers.items()},
+            )
+            if self.command != "GET":
+                asked.append((self.command, answer.status))
+                if left[0] > 0:
+                    left[0] -= 1
+                    return
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if answer.body is not None:
+                self.wfile.write(json.dumps(answer.body).encode())
+
+        def __getattr__(self, name):
+            if name.startswith("do_"):
+                return self.handle_any
+            raise AttributeError(name)
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Gateway)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def over(cronhop):
+    """Makes the program that talks to another URL."""
+
+    def over(url):
+        environ = {**cronhop.environ, "CRONHOP_URL": url}
+        return Cronhop(None, environ.pop("CRONHOP_CONFIG_DIR"), **environ)
+
+    return over
+
+
+CREATE = ("tasks", "create", "dump", "--server", "web-1", "--command", "true")
+
+
+@pytest.fixture
+def web(world):
+    """A server that nobody will visit."""
+    return world.add_server(name="web-1")
+
+
+def test_one_task_although_the_answer_was_lost(cronhop, over, web):
+    """It asks again by the same key, and is shown the task that is there."""
+    with losing(2) as (url, asked):
+        made = over(url).json(*CREATE)
+
+    assert asked == [("POST", 201)] * 3
+    (task,) = cronhop.json("tasks", "list")["items"]
+    assert task["task_id"] == made["task_id"]
+
+
+def test_one_run_although_the_answer_was_lost(cronhop, over, web):
+    """A second run would do everything twice."""
+    cronhop.json(*CREATE)
+
+    with losing(1) as (url, _):
+        run_id = over(url)("run", "dump").out.strip()
+
+    (run,) = cronhop.json("runs", "list")["items"]
+    assert run["run_id"] == run_id
+
+
+def test_it_is_not_known(cronhop, over, web):
+    """Who is never answered is told what may be, and there is still one task."""
+    with losing(99) as (url, asked):
+        done = over(url)(*CREATE)
+
+    assert (done.code, done.out) == (1, "")
+    assert "error: it is not known whether that was done: http://127" in done.err
+    assert "hint: look at what is there before you ask for it again" in done.err
+    assert len(asked) == 5
+    assert len(cronhop.json("tasks", "list")["items"]) == 1
+
+
+def test_a_task_is_removed_although_the_answer_was_lost(cronhop, over, web):
+    """That it is gone by the second try is what was wanted."""
+    cronhop.json(*CREATE)
+
+    with losing(1) as (url, asked):
+        done = over(url)("tasks", "delete", "dump", "--yes")
+
+    assert (done.code, done.out) == (0, "Deleted dump.\n")
+    assert asked == [("DELETE", 204), ("DELETE", 404)]
+
+
+def test_an_edit_whose_answer_was_lost(cronhop, over, web, tmp_path):
+    """Another version is there by then, and who looks sees that it is one's own."""
+    made = cronhop.json(*CREATE)
+    path = tmp_path / "tasks.yaml"
+    path.write_text(
+        'version: 1\ntasks: [{name: dump, spec: {command: "false"},'
+        " targets: {servers: [web-1]}}]\n"
+    )
+
+    with losing(1) as (url, asked):
+        done = over(url)("apply", str(path), "--yes")
+
+    assert (done.code, asked) == (1, [("PUT", 200), ("PUT", 412)])
+    assert "an earlier try had no answer: it may have been done by it" in done.err
+    task = cronhop.json("tasks", "show", "dump")
+    assert (task["version"], task["spec"]["command"]) == (made["version"] + 1, "false")
+    again = cronhop("apply", str(path), "--yes")
+    assert again.out == "0 to create, 0 to change, 1 as they are.\n"
