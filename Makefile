@@ -11,6 +11,8 @@ export UV_PYTHON := $(PYTHON)
 endif
 export UV
 export SAM_CLI_TELEMETRY := 0
+# What is started some hundred times is compiled once, whatever is wanted elsewhere.
+unexport PYTHONDONTWRITEBYTECODE
 
 RUN = $(UV) run --locked --all-extras
 # What shares a stack or a server stays with one worker: see tests/conftest.py.

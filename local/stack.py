@@ -10,7 +10,9 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import boto3
@@ -152,27 +154,14 @@ class Stack:
 
     def client(self, service: str) -> Any:
         """Return a client of AWS for the root of ministack's account."""
-        # Nothing of the user's own AWS account: no profile, no files.
-        core = botocore.session.Session(
-            session_vars={
-                "profile": (None, None, None, None),
-                "config_file": (None, None, os.devnull, None),
-                "credentials_file": (None, None, os.devnull, None),
-            }
-        )
-        session = boto3.Session(
-            botocore_session=core,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key="ministack",  # noqa: S106  (any will do)
-            region_name=REGION,
-        )
-        return session.client(
-            service,
-            endpoint_url=self.endpoint_url,
-            config=Config(
-                proxies={}, read_timeout=150, retries={"total_max_attempts": 1}
-            ),
-        )
+        with _making:
+            return _session().client(
+                service,
+                endpoint_url=self.endpoint_url,
+                config=Config(
+                    proxies={}, read_timeout=150, retries={"total_max_attempts": 1}
+                ),
+            )
 
     def invoke(self, function: str, payload: object) -> Any:
         """Invoke a function by its short name and return what it answers.
@@ -376,6 +365,28 @@ class Stack:
             f"The API does not come up: {answer}\n{self.function_log('api')}\n"
             f"{tail(self.ministack.log)}"
         )
+
+
+_making = Lock()  # a session makes one client at a time
+
+
+@cache
+def _session() -> boto3.Session:
+    """Return the session of all clients: it reads a service's model once."""
+    # Nothing of the user's own AWS account: no profile, no files.
+    core = botocore.session.Session(
+        session_vars={
+            "profile": (None, None, None, None),
+            "config_file": (None, None, os.devnull, None),
+            "credentials_file": (None, None, os.devnull, None),
+        }
+    )
+    return boto3.Session(
+        botocore_session=core,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key="ministack",  # noqa: S106  (any will do)
+        region_name=REGION,
+    )
 
 
 def _port(text: str) -> int:

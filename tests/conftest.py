@@ -3,6 +3,8 @@
 import time
 from contextlib import ExitStack
 
+import botocore.loaders
+import botocore.session
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -28,6 +30,21 @@ class _ByStack(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config, log):
     """Say how tests are spread over several workers."""
     return _ByStack(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def service_models():
+    """Parse botocore's models once, not anew for every session of a test."""
+    make, loader = botocore.session.get_session, botocore.loaders.create_loader()
+
+    def get_session(*args, **kwargs):
+        session = make(*args, **kwargs)
+        session.register_component("data_loader", loader)
+        return session
+
+    botocore.session.get_session = get_session
+    yield
+    botocore.session.get_session = make
 
 
 @pytest.fixture(scope="session")

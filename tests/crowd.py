@@ -117,7 +117,8 @@ class Crowd:
         run_ids = [slot_run_id(task_id, slot) for task_id, slot in slots.items()]
         found = runs.get_many(run_ids)
         states = [found[one].state if one in found else None for one in run_ids]
-        cursors = [tasks.get(task_id).next_run for task_id in slots]
+        made = tasks.get_many(slots)
+        cursors = [made[task_id].next_run for task_id in slots]
         return states, cursors, [self.sent.count(one) for one in run_ids]
 
 

@@ -3,7 +3,7 @@
 The executors, the dispatcher and the tables are the real ones. The host is a model.
 """
 
-import os
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -14,12 +14,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from moto import mock_aws
 
 from cronhop.domain.run import State
 from cronhop.errors import Conflict
 from tests.host import Host
-from tests.world import REGION, THOROUGH, Killed, World
+from tests.world import THOROUGH, Killed, on_moto
 
 # What is drawn may not hang on what there is: ids are random, so the same choices
 # lead to another order each time.
@@ -49,24 +48,16 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.patch = pytest.MonkeyPatch()
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            self.patch.setenv(name, "testing")
-        self.patch.setenv("AWS_DEFAULT_REGION", REGION)
-        self.aws = mock_aws()
-        self.aws.start()
-        self.world = World(dict(os.environ))
+        self.stack = ExitStack()
+        self.world = self.stack.enter_context(on_moto())
         self.host = Host(self.world)
-        self.host.install(self.patch)
+        self.host.install(self.stack.enter_context(pytest.MonkeyPatch.context()))
         self.pending, self.ended, self.asked = [], {}, set()
 
     def teardown(self):
-        try:
+        with self.stack:
             self.drain()
             self.check()
-        finally:
-            self.aws.stop()
-            self.patch.undo()
 
     @rule(number=st.integers(0, 2))
     def run_now(self, number):

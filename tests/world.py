@@ -1,5 +1,6 @@
 """A whole cronhop in one process: the real code on moto, on a clock of its own."""
 
+import copy
 import itertools
 import json
 import os
@@ -8,13 +9,16 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
+from types import SimpleNamespace
+from weakref import WeakKeyDictionary
 
 import boto3
 import botocore.session
 import pytest
 from botocore.exceptions import ConnectionClosedError
 from moto import mock_aws
+from moto.core.serialize import AttributePicker
 from moto.dynamodb.models import dynamodb_backends
 from moto.sqs.models import sqs_backends
 
@@ -94,6 +98,9 @@ class Killed(BaseException):
     """The process ends here. No handler for exceptions catches it."""
 
 
+_traps = WeakKeyDictionary()  # by session
+
+
 class Deathtrap:
     """Counts the steps a process takes outside itself, and kills it at one.
 
@@ -109,12 +116,12 @@ class Deathtrap:
         """Kill the process at this step, counted from now."""
         self.steps, self.deadly = 0, step
 
-    def step(self, **kwargs):
+    def step(self):
         self.steps += 1
         if self.steps - 1 == self.deadly:
             raise Killed
 
-    def lose(self, **kwargs):
+    def lose(self):
         """Lose the answer of one call that took effect; the client repeats it."""
         self.calls += 1
         if self.calls - 1 == self.lossy:
@@ -125,12 +132,24 @@ class Deathtrap:
         self.calls, self.lossy = 0, call
 
     def install(self, session):
+        """Lie on the way of the session's clients, in place of the one before."""
+        is_watched = session in _traps
+        _traps[session] = self
+        if is_watched:
+            return
         emitter = session.get_component("event_emitter")
+
+        def lose(**kwargs):
+            _traps[session].lose()
+
+        def step(**kwargs):
+            _traps[session].step()
+
         # Last: moto has applied it by then.
-        emitter.register_last("before-send", self.lose)
+        emitter.register_last("before-send", lose)
         # First: moto answers, and so applies, in an event of the same name.
-        emitter.register_first("before-send", self.step)
-        emitter.register_first("response-received", self.step)
+        emitter.register_first("before-send", step)
+        emitter.register_first("response-received", step)
 
 
 class World:
@@ -140,14 +159,12 @@ class World:
     """
 
     def __init__(self, environ):
-        boto3.client("s3", region_name=REGION).create_bucket(
+        aws("s3").create_bucket(
             Bucket="test-output",
             CreateBucketConfiguration={"LocationConstraint": REGION},
         )
-        sqs = boto3.client("sqs", region_name=REGION)
-        self._dynamodb = boto3.client("dynamodb", region_name=REGION)
-        for table in tables(PREFIX):
-            self._dynamodb.create_table(**table)
+        sqs = aws("sqs")
+        _make_tables()
         environ.update(
             AWS_REGION=REGION,
             CRONHOP_TABLE_PREFIX=PREFIX,
@@ -165,6 +182,7 @@ class World:
         )
         self.clock = Clock()
         self.deathtrap = Deathtrap()
+        self._listeners = []
         self.settings = Settings.from_env(environ)
         self.restart()
 
@@ -216,12 +234,27 @@ class World:
         self.freeze = Freeze()
         self.runs = Runs(bucket=self.bucket, dispatcher=self.dispatcher)
 
+    def close(self):
+        """Let nobody listen any longer: clients are shared with later worlds."""
+        for events, handler in self._listeners:
+            events.unregister("before-send", handler)
+
+    def listen(self, client, handler, *, first=False):
+        """Let a handler see each request of a client, before it is sent or after.
+
+        First is before, for moto answers, and so applies, in an event of the same
+        name; whoever comes last may still lose the answer.
+        """
+        events = client.meta.events
+        register = events.register_first if first else events.register_last
+        register("before-send", handler)
+        self._listeners.append((events, handler))
+
     def _subscribed_topic(self):
         """Make the topic of alarms, and a queue that they all come to."""
-        sns = boto3.client("sns", region_name=REGION)
-        sqs = boto3.client("sqs", region_name=REGION)
+        sns = aws("sns")
         topic = sns.create_topic(Name="test-alarms")["TopicArn"]
-        self._alarms = sqs.create_queue(QueueName="test-alarms")["QueueUrl"]
+        self._alarms = aws("sqs").create_queue(QueueName="test-alarms")["QueueUrl"]
         sns.subscribe(
             TopicArn=topic,
             Protocol="sqs",
@@ -231,10 +264,9 @@ class World:
 
     def _watched_bus(self):
         """Make the bus of events, and a queue that they all come to."""
-        events = boto3.client("events", region_name=REGION)
-        sqs = boto3.client("sqs", region_name=REGION)
+        events = aws("events")
         events.create_event_bus(Name="test-bus")
-        self._events = sqs.create_queue(QueueName="test-events")["QueueUrl"]
+        self._events = aws("sqs").create_queue(QueueName="test-events")["QueueUrl"]
         events.put_rule(
             Name="all", EventBusName="test-bus", EventPattern='{"source": ["cronhop"]}'
         )
@@ -442,12 +474,32 @@ class World:
 
     def rows(self, noun):
         """Return the items of a table, as DynamoDB has them."""
-        return self._dynamodb.scan(TableName=PREFIX + noun)["Items"]
+        return aws("dynamodb").scan(TableName=PREFIX + noun)["Items"]
+
+
+_tables = {}  # as moto has made them first, by name
+
+
+def _make_tables():
+    """Make the template's tables.
+
+    On moto they are copied once they were made: nothing else takes as long there.
+    """
+    on_moto = "AWS_ENDPOINT_URL" not in os.environ
+    if not (on_moto and _tables):
+        for table in tables(PREFIX):
+            aws("dynamodb").create_table(**table)
+    if on_moto:
+        made = dynamodb_backends[ACCOUNT][REGION].tables
+        if _tables:
+            made.update(copy.deepcopy(_tables))
+        else:
+            _tables.update(copy.deepcopy(made))
 
 
 def _take(queue):
     """Return the bodies of all messages of a queue, and empty it."""
-    sqs = boto3.client("sqs", region_name=REGION)
+    sqs = aws("sqs")
     found = []
     while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get(
         "Messages"
@@ -456,6 +508,16 @@ def _take(queue):
             found.append(json.loads(message["Body"]))
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
     return found
+
+
+def aws(service):
+    """Return the tests' own client of a service, which no deathtrap watches."""
+    return _client(service, os.environ.get("AWS_ENDPOINT_URL"))
+
+
+@cache
+def _client(service, endpoint_url):
+    return boto3.client(service, region_name=REGION, endpoint_url=endpoint_url)
 
 
 def _sent(message):
@@ -477,6 +539,40 @@ SOME_HOST_KEY = (
 )
 
 
+_pick = AttributePicker.__call__
+
+
+def _pick_at_once(picker, context):
+    """Return a member of what an attribute of an item is: a mapping of one type.
+
+    moto would look for each of the ten types under several spellings, a third of
+    what a call costs.
+    """
+    parent = getattr(context.shape, "parent", None)
+    if getattr(parent, "name", None) == "AttributeValue" and type(context.obj) is dict:
+        return context.obj.get(context.key)
+    return _pick(picker, context)
+
+
+_make_session = Session.__init__
+
+
+@cache
+def _shared(region):
+    """Return a session that makes each client once.
+
+    Making one anew, and its clients, would take longer than most tests.
+    """
+    session = object.__new__(Session)
+    _make_session(session, SimpleNamespace(region=region))
+    session.client = cache(session.client)
+    return session
+
+
+def _share(session, settings):
+    session.__dict__ = _shared(settings.region).__dict__
+
+
 @contextmanager
 def on_moto():
     """Make a world on moto, for as long as it is wanted."""
@@ -485,6 +581,8 @@ def on_moto():
             patch.setenv(name, "testing")
         patch.setenv("AWS_DEFAULT_REGION", REGION)
         patch.delenv("AWS_PROFILE", raising=False)
+        patch.setattr(Session, "__init__", _share)
+        patch.setattr(AttributePicker, "__call__", _pick_at_once)
         # moto reads no parameters of a statement; e2e/test_batches.py has batches.
         patch.setattr(batch, "WORTH", sys.maxsize)
         get_session = botocore.session.get_session
@@ -493,4 +591,7 @@ def on_moto():
         made = World(environ)
         for name, value in environ.items():
             patch.setenv(name, value)
-        yield made
+        try:
+            yield made
+        finally:
+            made.close()

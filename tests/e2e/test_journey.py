@@ -51,6 +51,11 @@ def ended(api: httpx.Client, run_id: str, *, within_s: float = 60) -> dict[str, 
 @pytest.fixture
 def server(api: httpx.Client, sshd: Sshd) -> dict[str, Any]:
     """The SSH server, on record with a credential of its own."""
+    return register(api, sshd)
+
+
+def register(api: httpx.Client, sshd: Sshd) -> dict[str, Any]:
+    """Put the SSH server on record, with a credential of its own."""
     name = f"key-{uuid.uuid4()}"
     made = api.post(
         "/v1/credentials", json={"name": name, "private_key": sshd.private_key}
@@ -95,6 +100,29 @@ def create(api: httpx.Client, server: dict[str, Any]) -> Iterator[Create]:
         assert api.delete(f"/v1/tasks/{task_id}").status_code == 204
 
 
+@pytest.fixture(scope="module", autouse=True)
+def minutely(
+    stack: Stack, sshd: Sshd, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
+    """A task that is due each minute: the first one passes during the other tests."""
+    marks = tmp_path_factory.mktemp("minutely") / "marks"
+    command = f'echo "$CRONHOP_EXECUTION" >> {marks}; echo scheduled'
+    with stack.http() as api:
+        body = {
+            "name": f"task {uuid.uuid4()}",
+            "spec": {"command": command},
+            "targets": {"server_ids": [register(api, sshd)["server_id"]]},
+            "schedule": {"cron": "* * * * *"},
+        }
+        answer = api.post("/v1/tasks", json=body)
+        assert answer.status_code == 201, answer.text
+        task: dict[str, Any] = answer.json()
+        left = datetime.fromisoformat(task["next_run"]) - datetime.now(UTC)
+        assert left <= timedelta(minutes=1)
+        yield {**task, "marks": marks}
+        assert api.delete(f"/v1/tasks/{task['task_id']}").status_code == 204
+
+
 def run_now(api: httpx.Client, task: dict[str, Any]) -> dict[str, Any]:
     """Run the task by hand; return the run as it ended."""
     answer = api.post(f"/v1/tasks/{task['task_id']}/run", json={})
@@ -127,33 +155,6 @@ def test_run_by_hand(api: httpx.Client, create: Create) -> None:
     assert output(api, run, stream="stderr")["data"] == "err\n"
     shown = api.get(f"/v1/tasks/{task['task_id']}").json()
     assert shown["last_run"]["run_id"] == run["run_id"]
-
-
-def test_scheduled_minute(api: httpx.Client, create: Create, tmp_path: Path) -> None:
-    """A minute passes, and its run is there: one for the slot, started once."""
-    marks = tmp_path / "marks"
-    task = create(
-        f'echo "$CRONHOP_EXECUTION" >> {marks}; echo scheduled',
-        schedule={"cron": "* * * * *"},
-    )
-    slot = task["next_run"]
-    assert datetime.fromisoformat(slot) - datetime.now(UTC) <= timedelta(minutes=1)
-
-    def look() -> dict[str, Any] | None:
-        runs = api.get("/v1/runs", params={"task_id": task["task_id"]}).json()["items"]
-        done = [run for run in runs if run["slot"] == slot and run["state"] in TERMINAL]
-        return done[0] if done else None
-
-    found = until(look, within_s=90)
-
-    assert found["trigger"] == "schedule"
-    assert found["state"] == "completed"
-    started = datetime.fromisoformat(found["started_at"])
-    assert started >= datetime.fromisoformat(slot)
-    run = api.get(f"/v1/runs/{found['run_id']}").json()
-    assert output(api, run)["data"] == "scheduled\n"
-    lines = [line for line in marks.read_text().splitlines() if run["run_id"] in line]
-    assert len(lines) == 1
 
 
 def test_long_output_is_paged(api: httpx.Client, create: Create) -> None:
@@ -460,3 +461,24 @@ def test_dry_run_lists_and_starts_nothing(
     assert (
         api.get(f"/v1/tasks/{task['task_id']}").json()["next_run"] == task["next_run"]
     )
+
+
+def test_scheduled_minute(api: httpx.Client, minutely: dict[str, Any]) -> None:
+    """A minute passes, and its run is there: one for the slot, started once."""
+    slot, query = minutely["next_run"], {"task_id": minutely["task_id"], "limit": 100}
+
+    def look() -> dict[str, Any] | None:
+        runs = api.get("/v1/runs", params=query).json()["items"]
+        done = [run for run in runs if run["slot"] == slot and run["state"] in TERMINAL]
+        return done[0] if done else None
+
+    found = until(look, within_s=90)
+
+    assert found["trigger"] == "schedule"
+    assert found["state"] == "completed"
+    started = datetime.fromisoformat(found["started_at"])
+    assert started >= datetime.fromisoformat(slot)
+    run = api.get(f"/v1/runs/{found['run_id']}").json()
+    assert output(api, run)["data"] == "scheduled\n"
+    lines = minutely["marks"].read_text().splitlines()
+    assert len([line for line in lines if run["run_id"] in line]) == 1

@@ -2,8 +2,6 @@
 
 from datetime import UTC, datetime
 
-import botocore.loaders
-import botocore.session
 import pytest
 
 from api import handler, wiring
@@ -11,21 +9,6 @@ from cronhop.services import commands
 from tests.cli import URL, Cronhop, Handler
 from tests.integration.test_api import Client
 from tests.world import on_moto
-
-
-@pytest.fixture(scope="session", autouse=True)
-def service_models():
-    """Parse botocore's models once, not anew for every session of a test."""
-    make, loader = botocore.session.get_session, botocore.loaders.create_loader()
-
-    def get_session(*args, **kwargs):
-        session = make(*args, **kwargs)
-        session.register_component("data_loader", loader)
-        return session
-
-    botocore.session.get_session = get_session
-    yield
-    botocore.session.get_session = make
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
 from cronhop.domain.task import TaskKind
+from cronhop.services import runs
+from cronhop_cli import follow
 from cronhop_cli.task_form import SET_BY_CRONHOP, from_api, whole
 
 
@@ -340,12 +343,17 @@ def test_follow(cronhop, command):
     assert done.err.splitlines()[1:] == ["err", "[failed: exit code 4]"]
 
 
-def test_follow_shows_output_as_it_comes(cronhop, command, impatient, world, gate):
+def test_follow_shows_output_as_it_comes(
+    cronhop, command, impatient, world, gate, monkeypatch
+):
     """What a command writes is shown while it runs, and only once."""
     seen = []
+    # Each look asks for a visit, though no five seconds are over.
+    monkeypatch.setattr(follow, "POLL_EVERY_S", 0)
+    monkeypatch.setattr(runs, "POLL_EVERY", timedelta(0))
 
     def pause(seconds):
-        world.clock.move(seconds=30)
+        world.clock.now = datetime.now(UTC)  # as the API has it
         world.deliver()
         seen.append(seconds)
         if len(seen) == 3:

@@ -95,7 +95,7 @@ def test_dispatcher_answers_lost(world, server, marks):
     task = add_task(world, server, marks)
     for client in (world.queue._client, connection._state["connection"].client):
         # Last: moto has applied it by then. The client tries again by itself.
-        client.meta.events.register_last("before-send", lose)
+        world.listen(client, lose)
     world.tick()
 
     assert sorted(lost) == ["PutItem", "SendMessageBatch", "UpdateItem"]

@@ -121,7 +121,7 @@ def test_any_interleaving(world, sshd, tmp_path, monkeypatch, seed):
 
     monkeypatch.setattr(Connection, "run", visit)
     for client in (world.queue._client, connection._state["connection"].client):
-        client.meta.events.register_first("before-send", call)
+        world.listen(client, call, first=True)
     server = world.add_server(sshd)
     marks = tmp_path / "marks"
     task = world.add_task(

@@ -170,7 +170,7 @@ def test_lost_answer_of_a_claim_is_no_start(world, sshd):
             raise ConnectionClosedError(endpoint_url="moto")
 
     client = connection._state["connection"].client
-    client.meta.events.register_last("before-send", lose)
+    world.listen(client, lose)
     run = run_now(world, world.add_task(server))
     world.deliver()
 
@@ -574,7 +574,7 @@ def test_lost_answer_of_a_removal_is_no_error(world):
             lost.append(event_name)
             raise ConnectionClosedError(endpoint_url="moto")
 
-    world.secrets._client.meta.events.register_last("before-send", lose)
+    world.listen(world.secrets._client, lose)
     replaced = world.credentials.replace(
         "c", Secret(password="new"), version=1, now=world.clock()
     )
