@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from types import UnionType
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter
 
@@ -418,6 +419,10 @@ ERRORS: Final[Mapping[int, str]] = {
     503: "What it needs is not to be had just now; try again",
 }
 BY_GATEWAY: Final = frozenset({401, 429, 500, 503})  # it answers so as well
+# Of what routes answer, by the name of its shape.
+EXAMPLES: Final[Mapping[str, Any]] = json.loads(
+    Path(__file__).with_name("examples.json").read_text(encoding="utf-8")
+)
 EXAMPLES_OF_ERRORS: Final = {
     400: {
         "detail": "name: it is required",
@@ -687,7 +692,22 @@ def _answer(status: int, shape: object, schemas: _Schemas) -> dict[str, Any]:
                 "example": '"3"',
             }
         }
-    return said | {"content": {JSON: {"schema": schemas.of(shape)}}}
+    content: dict[str, Any] = {"schema": schemas.of(shape)}
+    example = _example(shape)
+    if example is not None:
+        content["example"] = example
+    return said | {"content": {JSON: content}}
+
+
+def _example(shape: object) -> object:
+    """Return an example of an answer, None of the document itself."""
+    if get_origin(shape) is answers.Listed:
+        (one,) = get_args(shape)
+        return {"items": [_example(one)], "next_token": None}
+    for name, example in EXAMPLES.items():
+        if getattr(answers, name) == shape:
+            return example
+    return None
 
 
 def _is_versioned(shape: object) -> bool:

@@ -71,6 +71,19 @@ def test_the_example_of_a_body_is_one(route):
     assert not wrong
 
 
+@pytest.mark.parametrize("route", OPERATIONS)
+def test_the_example_of_an_answer_is_one(route):
+    """Whatever is not an error, and not the document itself, has one."""
+    method, path = route.split(" ")
+    steps = ("paths", path, method.lower(), "responses")
+
+    for status, answer in OPERATIONS[route]["responses"].items():
+        content = answer.get("content", {}).get("application/json")
+        if content and path != "/v1/openapi.json":
+            form = (*steps, status, "content", "application/json", "schema")
+            assert not contract.errors(content["example"], *form)
+
+
 @pytest.mark.parametrize("status", sorted(openapi.ERRORS))
 def test_the_example_of_an_error_is_one(status):
     """In each form that the error comes in."""
