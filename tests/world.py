@@ -464,7 +464,7 @@ class World:
 
     def spoil(self, noun, attribute, value, **key):
         """Let an attribute of the row with this key be what no code of ours writes."""
-        self._dynamodb.update_item(
+        aws("dynamodb").update_item(
             TableName=PREFIX + noun,
             Key={name: {"S": part} for name, part in key.items()},
             UpdateExpression="SET #name = :value",
