@@ -40,7 +40,7 @@ Token = Annotated[str | None, Query(max_length=1024)]
 IfMatch = Annotated[str | None, Header(alias="If-Match")]
 Order = Annotated[Literal["newest", "oldest"] | None, Query()]
 Text = Annotated[str | None, Query(min_length=1, max_length=200)]
-Id = Annotated[str | None, Query(max_length=26)]
+Id = Annotated[str | None, Query(min_length=1, max_length=26)]
 Instant = Annotated[str | None, Query(max_length=40)]
 From = Annotated[str | None, Query(alias="from", max_length=40)]
 

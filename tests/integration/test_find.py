@@ -365,6 +365,40 @@ def test_what_could_not_come_back_is_kept_no_longer(world):
     assert len({row["ttl"]["N"] for row in left}) == 1
 
 
+def test_two_who_bring_it_back_keep_its_versions(world, monkeypatch):
+    """Who is refused does not let go what the other has brought back."""
+    task = world.add_task(world.add_server(), name="kept")
+    world.tasks.delete(task.task_id, version=None, now=world.clock())
+    put_back, get = tasks._put_back, tasks.get
+
+    def look(task_id, *, or_deleted=False):
+        found = get(task_id, or_deleted=or_deleted)
+        monkeypatch.setattr(tasks, "get", get)
+        world.tasks.restore(task_id, by="the other", now=world.clock())
+        return found
+
+    def meet(*args, **kwargs):
+        monkeypatch.setattr(tasks, "_put_back", put_back)
+        monkeypatch.setattr(tasks, "get", look)
+        raise Conflict("somebody else is writing it")
+
+    monkeypatch.setattr(tasks, "_put_back", meet)
+
+    with pytest.raises(Conflict):
+        world.tasks.restore(task.task_id, by="me", now=world.clock())
+
+    assert get(task.task_id).deleted_at is None
+    assert not [row for row in world.rows("task_versions") if "ttl" in row]
+
+
+@pytest.mark.parametrize("name", ["task_id", "server_id"])
+def test_an_empty_id_finds_nothing(api, name):
+    """A script whose variable is not set does not read the runs of all."""
+    answer = api("GET", "/v1/runs", query=f"{name}=")
+
+    assert (answer.status, fields(answer)) == (400, [name])
+
+
 def test_a_restored_task_takes_a_schedule_that_is_over(world):
     """Nothing is due any more; it can be run by hand, and changed."""
     server = world.add_server()

@@ -271,6 +271,8 @@ def restore(old: Task, new: Task, *, by: str) -> None:
         gone = get(new.task_id, or_deleted=True)
         if gone and gone.deleted_at:
             _keep_versions(new.task_id, until=_ttl(gone.deleted_at))
+            if get(new.task_id):  # by somebody else, while they were told to go
+                _keep_versions(new.task_id, until=None)
         raise
     # And again: who deleted it may have come to them since.
     _keep_versions(new.task_id, until=None)
