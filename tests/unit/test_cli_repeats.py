@@ -233,5 +233,18 @@ def test_a_token_that_ends_meanwhile(api, world):
     tokens = [one.headers["Authorization"] for one in world.asked]
     assert tokens == ["Bearer first", "Bearer first", "Bearer second"]
     assert len({one.headers["Idempotency-Key"] for one in world.asked}) == 1
-    with pytest.raises(NotLoggedIn):
+    with pytest.raises(NotLoggedIn) as plain:
         ask(api, POST)
+    assert plain.value.details == ()
+
+
+def test_a_login_that_ends_in_doubt(api, world):
+    """Who logs in and asks again ought to know that it may be there twice then."""
+    world.answers = [SILENT, answer(401), answer(401)]
+
+    with pytest.raises(NotLoggedIn) as caught:
+        ask(api, POST)
+
+    assert caught.value.details == (
+        "an earlier try had no answer: it may have been done by it",
+    )

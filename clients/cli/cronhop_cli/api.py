@@ -19,6 +19,7 @@ RETRIES_S = (0.3, 0.6, 1.2, 2.4)  # seconds before a request is tried again
 # The API works on a request for up to 29 s, and lets its key go after 35 s.
 IN_PROGRESS_S = (2.0,) * 20
 MAX_RETRY_AFTER_S = 30.0
+IN_DOUBT = "an earlier try had no answer: it may have been done by it"
 _PASSES = frozenset({429, 502, 503, 504})  # statuses that may pass by themselves
 _UNCERTAIN = frozenset({500, 502, 503, 504})  # statuses that do not say what was done
 _UNAUTHORIZED, _NOT_FOUND, _CONFLICT, _UNAVAILABLE = 401, 404, 409, 503
@@ -138,7 +139,12 @@ class Api:
         may_be_done = False
         waits, waits_in_progress = iter(RETRIES_S), iter(IN_PROGRESS_S)
         while True:
-            tried = self._try(request)
+            try:
+                tried = self._try(request)
+            except Failure as exc:  # the login has ended
+                if may_be_done:
+                    exc.details += (IN_DOUBT,)
+                raise
             may_be_done |= method != "GET" and tried.may_be_done
             if not tried.passes or (may_be_done and not is_once):
                 break
@@ -233,9 +239,7 @@ def _in_doubt(failure: Failure, *, is_refused: bool) -> Failure:
     `is_refused` says that at least the last try has changed nothing.
     """
     if is_refused:
-        failure.details += (
-            "an earlier try had no answer: it may have been done by it",
-        )
+        failure.details += (IN_DOUBT,)
         return failure
     return Unknown(
         f"it is not known whether that was done: {failure.message}",
