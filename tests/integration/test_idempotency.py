@@ -6,11 +6,12 @@ from datetime import timedelta
 import pytest
 
 from api import handler, idempotency, wiring
+from cronhop.domain.notification import Delivery
 from cronhop.domain.request import KEPT_FOR, LEASE, KeptAnswer
 from cronhop.errors import InProgress
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.requests import Requests
-from cronhop.store import runs
+from cronhop.store import notifications, runs
 from tests.integration.test_api import CLAIMS, Client, server_body, task_body
 from tests.world import Killed
 
@@ -207,6 +208,29 @@ def test_a_name_of_another_request_is_taken(api, server, task, clock, kind):
     again = api("POST", path, body, headers={"idempotency-key": "another"})
 
     assert (again.status, again.body["errors"][0]["field"]) == (409, "name")
+
+
+def test_a_channel_that_was_used_meanwhile_is_still_of_its_request(
+    api, world, server, task, clock, monkeypatch
+):
+    """What was sent over it has changed nothing that anybody asked for."""
+    path, body = kinds(server, task)["channel"]
+    keep = Requests.keep
+
+    def die(*args):
+        raise Killed
+
+    monkeypatch.setattr(Requests, "keep", die)
+    with pytest.raises(Killed):
+        api("POST", path, body, headers=KEY)
+    monkeypatch.setattr(Requests, "keep", keep)
+    sent = Delivery(notice_id="1", at=clock.now, ok=True, reason="delivered")
+    notifications.record_delivery("new", sent, is_test=True)
+
+    clock.now += LEASE + timedelta(seconds=1)
+    answer = api("POST", path, body, headers=KEY)
+
+    assert (answer.status, answer.body["name"]) == (201, "new")
 
 
 @pytest.mark.parametrize("kind", KINDS)
