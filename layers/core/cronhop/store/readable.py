@@ -30,13 +30,10 @@ def read_each(
     except Exception as exc:  # noqa: BLE001  one of the rows; which?
         if len(wanted) == 1:
             return [], {wanted[0]: exc}
-    found: list[T] = []
-    broken: dict[Any, Exception] = {}
-    for key in wanted:
-        one, why = read_each(model, [key], of)
-        found += one
-        broken |= why
-    return found, broken
+    middle = len(wanted) // 2
+    found, broken = read_each(model, wanted[:middle], of)
+    others, why = read_each(model, wanted[middle:], of)
+    return found + others, {**broken, **why}
 
 
 def passed_over(key: object, exc: Exception) -> None:
