@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,6 +16,7 @@ from local.sshd import Sshd
 from local.stack import DEPLOY_BUCKET, Stack
 from tests.canary import leaks, plain
 
+DENIED = re.compile("AccessDenied|not authorized to perform")
 LOGIN = 2  # secrets that there are without a credential
 MIN_SECRET = 8  # characters: shorter ones are words of commands as well
 
@@ -23,7 +25,8 @@ MIN_SECRET = 8  # characters: shorter ones are words of commands as well
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of its own, new and empty: nothing of `make run` is touched.
 
-    In the end no value of a secret that any test has used is anywhere in it.
+    In the end no value of a secret that any test has used is anywhere in it, and no
+    function was denied what it asked of AWS.
     """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -33,6 +36,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack.up()
         yield stack
         assert _found(stack) == []
+        assert _denied(stack) == []
     finally:
         stack.stop()
 
@@ -65,6 +69,17 @@ def _found(stack: Stack) -> list[tuple[str, str, str]]:
     assert "log /aws/lambda/cronhop-dispatcher" in seen
     assert "table cronhop-credentials" in seen or len(canaries) == LOGIN
     return found
+
+
+def _denied(stack: Stack) -> list[str]:
+    """Return what the functions have logged of calls that their roles do not allow."""
+    return [
+        f"{name}: {line[:500]}"
+        for name, content in _places(stack)
+        if name.startswith("log ")
+        for line in content.splitlines()
+        if DENIED.search(line)
+    ]
 
 
 def _secrets(stack: Stack) -> dict[str, str]:
