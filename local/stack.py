@@ -34,7 +34,7 @@ FILES_BUCKET = "cronhop-files"  # what file transfers bring and take
 DEPLOYED = "cronhop-deployed"  # a parameter: digest of what was deployed last
 DEFAULT_PORT = 4566
 LAST_PORT = 65_535
-HEALTH_S = 60  # seconds until the API must answer
+HEALTH_S = 180  # seconds until the API must answer; a busy machine is slow
 PARAMETERS_HERE = PARAMETERS | {
     "AllowedNetworks": "127.0.0.1/32",  # the demo server is on this machine
     "DeletionProtection": "false",

@@ -472,6 +472,10 @@ class World:
             ExpressionAttributeValues={":value": value},
         )
 
+    def empty(self, noun):
+        """Let a table have no items, at once: on moto only."""
+        dynamodb_backends[ACCOUNT][REGION].tables[PREFIX + noun].items.clear()
+
     def rows(self, noun):
         """Return the items of a table, as DynamoDB has them."""
         return aws("dynamodb").scan(TableName=PREFIX + noun)["Items"]

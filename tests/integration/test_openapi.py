@@ -13,7 +13,7 @@ from werkzeug.wrappers import Request, Response
 
 from api import handler, openapi, wiring
 from cronhop.services import plan, servers, tasks, templates
-from cronhop.store import executions, requests, runs
+from cronhop.store import executions, runs
 from tests.integration.test_api import CLAIMS, CONTEXT, Client
 
 CONFIG = Path(__file__).parents[1] / "schemathesis.toml"
@@ -50,7 +50,8 @@ class Gateway:
     examples name is there once: if it is to be `kept`, a removal is undone.
     """
 
-    def __init__(self, *, kept):
+    def __init__(self, world, *, kept):
+        self._world = world
         self._kept = kept
         self._api = Client(handler.handler)
         self._call("/v1/credentials", {"name": "ops-key", "password": "x1"})
@@ -110,18 +111,13 @@ class Gateway:
         }
         answer = handler.handler(event, CONTEXT)
         if request.method == "POST":
-            self._forget_keys()
+            self._world.empty("requests")
         if self._kept and (request.method, answer["statusCode"]) == ("DELETE", 204):
             self._bring_back(request.path)
         headers = dict(answer.get("headers") or {})
         for name, values in (answer.get("multiValueHeaders") or {}).items():
             headers[name] = ",".join(values)
         return Response(answer.get("body") or "", answer["statusCode"], headers)
-
-    def _forget_keys(self):
-        with requests.RequestRow.batch_write() as batch:
-            for row in requests.RequestRow.scan():
-                batch.delete(row)
 
     def _bring_back(self, path):
         if path.startswith("/v1/tasks/"):
@@ -137,7 +133,8 @@ def serve(world):
     served = []
 
     def start(**how):
-        server = make_server("127.0.0.1", 0, Gateway(**how), request_handler=Quiet)
+        gateway = Gateway(world, **how)
+        server = make_server("127.0.0.1", 0, gateway, request_handler=Quiet)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         served.append((server, thread))
