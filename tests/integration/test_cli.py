@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -187,6 +189,19 @@ def test_an_edit_that_is_no_task(cronhop, task, tmp_path):
 
     assert done.code == 1
     assert "specc: there is no such field; did you mean 'spec'?" in done.err
+    assert cronhop.json("tasks", "show", "nightly dump")["version"] == 1
+
+
+def test_an_edit_that_is_refused_is_not_lost(cronhop, task, tmp_path):
+    """Who has written much finds it again, whatever the API thinks of it."""
+    cronhop.environ["EDITOR"] = editor(tmp_path, "s/30 1/99 1/")
+
+    done = cronhop("tasks", "edit", "nightly dump", "--yes")
+
+    assert done.code == 1
+    kept = Path(done.err.partition("what you wrote is in ")[2].split()[0])
+    assert "cron: 99 1 * * *" in kept.read_text()
+    shutil.rmtree(kept.parent)
     assert cronhop.json("tasks", "show", "nightly dump")["version"] == 1
 
 

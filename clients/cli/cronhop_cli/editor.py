@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, TypeVar
 
 from . import names, plan
@@ -15,7 +17,7 @@ from .command import confirm
 from .errors import Failure
 from .session import Session
 from .task_file import read_one
-from .task_form import Entity, Task, from_api, unknown_fields
+from .task_form import Entity, from_api, unknown_fields
 from .terminal import console, note, say, show_failure, show_json, yaml_text
 
 T = TypeVar("T")
@@ -32,10 +34,10 @@ def edit_task(
             hint="a newer cronhop-cli may know them",
         )
     before = yaml_text(from_api(found, names.server_names(here.api)))
-    form: Task = edited(here, before, lambda path: read_one(path, entity))
-    change = plan.of_one(here.api, entity, form, dict(found))
-    path = f"/v1/{entity.plural}/{change.entity_id}"
-    put(here, found, path, change, yes=yes)
+    with edited(here, before, lambda path: read_one(path, entity)) as form:
+        change = plan.of_one(here.api, entity, form, dict(found))
+        path = f"/v1/{entity.plural}/{change.entity_id}"
+        put(here, found, path, change, yes=yes)
 
 
 def put(
@@ -61,23 +63,41 @@ def put(
         say(f"Changed {changed['name']}.")
 
 
-def edited(here: Session, text: str, read: Callable[[Path], T]) -> T:
-    """Return what somebody made of a text, in an editor until it can be read."""
+@contextmanager
+def edited(here: Session, text: str, read: Callable[[Path], T]) -> Iterator[T]:
+    """Yield what somebody made of a text, in an editor until it can be read.
+
+    If what is done with it fails, the text is kept and its place is told.
+    """
+    folder = Path(mkdtemp(prefix="cronhop-"))
+    path = folder / "edited.yaml"
+    path.write_text(text, "utf-8")
+    is_kept = False
+    try:
+        yield _edited(here, path, read)
+    except Failure as failure:
+        is_kept = path.exists() and path.read_text("utf-8") != text
+        if is_kept:
+            failure.details += (f"what you wrote is in {path}",)
+        raise
+    finally:
+        if not is_kept:
+            rmtree(folder)
+
+
+def _edited(here: Session, path: Path, read: Callable[[Path], T]) -> T:
     environ = here.environ
     editor = shlex.split(environ.get("VISUAL") or environ.get("EDITOR") or "vi")
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "edited.yaml"
-        path.write_text(text, "utf-8")
-        while True:
-            try:
-                # What the user has named to edit files.
-                subprocess.run([*editor, path], check=True)  # noqa: S603
-            except (OSError, subprocess.CalledProcessError) as exc:
-                raise Failure(f"the editor failed: {exc}", hint="set EDITOR") from exc
-            try:
-                return read(path)
-            except Failure as failure:
-                if not sys.stdin.isatty():
-                    raise
-                show_failure(failure)
-                confirm("Edit it again?", yes=False)
+    while True:
+        try:
+            # What the user has named to edit files.
+            subprocess.run([*editor, path], check=True)  # noqa: S603
+        except (OSError, subprocess.CalledProcessError) as exc:
+            raise Failure(f"the editor failed: {exc}", hint="set EDITOR") from exc
+        try:
+            return read(path)
+        except Failure as failure:
+            if not sys.stdin.isatty():
+                raise
+            show_failure(failure)
+            confirm("Edit it again?", yes=False)

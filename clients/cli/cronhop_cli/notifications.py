@@ -113,8 +113,8 @@ def edit_channel(context: typer.Context, name: ChannelName, yes: Yes = False) ->
     here = session.of(context)
     found = _found(here.api, "channel", name)
     before = {key: value for key, value in _fields(found).items() if key not in _TOLD}
-    after = edited(here, yaml_text(before), _read)
-    _put(here, "channel", found, before, after, yes=yes)
+    with edited(here, yaml_text(before), _read) as after:
+        _put(here, "channel", found, before, after, yes=yes)
 
 
 @verb(channels, "delete")
@@ -252,15 +252,15 @@ def edit_rule(context: typer.Context, name: RuleName, yes: Yes = False) -> None:
     here = session.of(context)
     found = _found(here.api, "rule", name)
     before = _rule_form(here, found)
-    after = edited(here, yaml_text(before), _read)
-    if "task" in after:
-        task = after.pop("task")
-        if task == before["task"]:  # which may be gone
-            after["task_id"] = found["task_id"]
-        else:
-            wanted = names.task(here.api, str(task)) if task else {}
-            after["task_id"] = wanted.get("task_id")
-    _put(here, "rule", found, _fields(found), after, yes=yes)
+    with edited(here, yaml_text(before), _read) as after:
+        if "task" in after:
+            task = after.pop("task")
+            if task == before["task"]:  # which may be gone
+                after["task_id"] = found["task_id"]
+            else:
+                wanted = names.task(here.api, str(task)) if task else {}
+                after["task_id"] = wanted.get("task_id")
+        _put(here, "rule", found, _fields(found), after, yes=yes)
 
 
 @verb(rules, "delete")

@@ -22,7 +22,9 @@ from .terminal import NUMBER, WHOLE_NUMBER
 
 SUFFIXES = (".yaml", ".yml")
 MAX_DEPTH = 50
+MAX_PARTS = 200_000  # of a file: aliases make many of few
 MAX_PROBLEMS = 20  # shown at once
+MAX_TEXT = 300  # characters of what is wrong: it may tell all of a value
 
 _LISTS = frozenset(entity.plural for entity in Entity)
 
@@ -180,6 +182,8 @@ def _value(
     path: Path,
 ) -> Any:
     lines.setdefault(route, node.start_mark.line + 1)
+    if len(lines) > MAX_PARTS:
+        raise Failure(f"{path}: it has more than {MAX_PARTS:,} values, aliases and all")
     if len(route) > MAX_DEPTH:
         raise Failure(f"{path}: it is nested more than {MAX_DEPTH} deep")
     if isinstance(node, yaml.SequenceNode):
@@ -221,8 +225,14 @@ def _problems(
                 text = "there is no such field" + (f"; {hint}" if hint else "")
                 found.add((_line(lines, (*route, name)), _named((*route, name), text)))
         else:
-            found.add((_line(lines, route), _named(route, error.message)))
+            found.add((_line(lines, route), _named(route, shortened(error.message))))
     yield from sorted(found)
+
+
+def shortened(text: str) -> str:
+    """Return the text, or its beginning and end if it is long."""
+    half = MAX_TEXT // 2
+    return text if len(text) <= MAX_TEXT else f"{text[:half]} … {text[-half:]}"
 
 
 def _named(route: Route, text: str) -> str:
