@@ -173,7 +173,8 @@ def _check_place(caller: Caller, action: Action, parameters: Mapping[str, str]) 
     if not caller.scope(place.seen_by).admits(environment):
         raise NotFound(f"there is no {place.noun} {key}")
     if not may.admits(environment):
-        raise Forbidden(f"your roles do not allow {action} in {environment}")
+        where = f"in {environment}" if environment else "without an environment"
+        raise Forbidden(f"your roles do not allow {action} {where}")
 
 
 def _no_right(caller: Caller, action: Action) -> str:

@@ -179,3 +179,16 @@ def test_a_server_shows_the_executions_of_visible_runs_only(world, sshd, api):
     assert seen(OF_STAGING, "state=completed") == {ids["staging"]}
     assert seen(OF_STAGING, "limit=1&order=oldest") <= {ids["staging"]}
     assert seen(CLAIMS) == set(ids.values())
+
+
+def test_where_a_role_does_not_reach_is_said(world, server, api):
+    """Also of what has no environment, which a viewer of all sees."""
+    task = world.add_task(server)
+    claims = {**CLAIMS, "cognito:groups": "[viewer operator:staging]"}
+
+    answer = api("POST", f"/v1/tasks/{task.task_id}/run", {}, claims=claims)
+
+    assert (answer.status, answer.body["detail"]) == (
+        403,
+        "your roles do not allow runs.start without an environment",
+    )
