@@ -14,7 +14,7 @@ from local.sshd import Sshd
 from tests import contract
 from tests.e2e.test_journey import ended
 
-NAMED = "ops"  # what the document's examples call what has no id
+NAMED = "of-all-routes"  # as the document's examples say `ops`
 # Left to the last, what others need after them.
 REMOVALS = (
     "/v1/freeze",
@@ -47,16 +47,16 @@ def ids(api: httpx.Client, sshd: Sshd) -> Iterator[dict[str, str]]:
         return made
 
     key = {"private_key": sshd.private_key}
-    make("/v1/credentials", {"name": "ops-key", **key})
+    make("/v1/credentials", {"name": f"{NAMED}-key", **key})
     make("/v1/credentials", {"name": NAMED, "password": "correct horse battery"})
     make("/v1/calendars", {"name": NAMED, "dates": []})
     make("/v1/channels", {"name": NAMED, **openapi.CHANNEL})
-    make("/v1/rules", {"name": NAMED, **openapi.RULE})
+    make("/v1/rules", {"name": NAMED, **openapi.RULE, "channels": [NAMED]})
     host = {"host": sshd.host, "port": sshd.port, "username": sshd.username}
-    server = {**openapi.SERVER, **host, "name": "of all routes"}
+    server = {**openapi.SERVER, **host, "name": NAMED, "credential": f"{NAMED}-key"}
     found = {"name": NAMED, "server_id": make("/v1/servers", server)["server_id"]}
     of_task = {
-        "name": "of all routes",
+        "name": NAMED,
         "targets": {"server_ids": [found["server_id"]]},
         "enabled": False,
     }
@@ -138,12 +138,12 @@ def _place(path: str, made: Mapping[str, Any]) -> str:
 
 
 def _example(method: str, body: Mapping[str, Any], ids: Mapping[str, str]) -> Any:
-    """Return the document's example of a body, with the ids of what is there."""
+    """Return the document's example of a body, with what is there and own names."""
     text = json.dumps(body["content"]["application/json"]["example"])
     for parameter, example in openapi.PARAMETERS.items():
         if parameter.endswith("_id"):
             text = text.replace(example["example"], ids[parameter])
-    found = json.loads(text)
-    if method == "PUT" and "name" in found:
-        found["name"] += " no longer"  # the POST's has it
+    found = json.loads(text.replace('"ops', f'"{NAMED}'))
+    if "name" in found:
+        found["name"] += f"-{NAMED}-{method}"
     return found
