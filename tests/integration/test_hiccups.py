@@ -117,11 +117,11 @@ def test_secrets_that_are_away_at_the_end_cost_no_output(
 
 
 def test_dropped_start_after_a_long_wait_is_not_lost(
-    world, server, impatient, monkeypatch
+    world, server, gate, impatient, monkeypatch
 ):
     """Silence is counted from when the command was sent, not from the gate."""
     task = world.add_task(
-        server, command="sleep 1", lost_after_s=300, start_deadline_s=3600
+        server, command=waiting(gate), lost_after_s=300, start_deadline_s=3600
     )
     run = run_now(world, task)
     with monkeypatch.context() as patch:
@@ -139,6 +139,7 @@ def test_dropped_start_after_a_long_wait_is_not_lost(
         world.handle(poll(run, server))
 
     assert runs.get(run.run_id).state is State.RUNNING
+    gate.touch()
     assert world.settle(run.run_id).state is State.COMPLETED
 
 
@@ -547,9 +548,9 @@ def test_lost_answer_of_a_cancel_is_no_conflict(world, server, monkeypatch):
 @pytest.mark.parametrize(
     ("error", "most"), [(Unreachable("timed out"), 45), (LoginRefused("refused"), 6)]
 )
-def test_cancel_is_no_storm(world, server, impatient, monkeypatch, error, most):
+def test_cancel_is_no_storm(world, server, gate, impatient, monkeypatch, error, most):
     """A host that is away is asked every half minute, a refused login seldom."""
-    run = run_now(world, world.add_task(server, command="sleep 1"))
+    run = run_now(world, world.add_task(server, command=waiting(gate)))
     world.deliver()
     world.messages()
     asked = []
