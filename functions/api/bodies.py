@@ -58,8 +58,9 @@ from cronhop.domain.task import (
 from cronhop.domain.variable import check_variable
 from cronhop.errors import Invalid
 
+from .fields import EachOnce, Printable, Slug, StrictBody, Word, not_yet, told
 from .schedule_body import ScheduleBody, other_form
-from .specs import FileTransferBody, ServiceControlBody, StrictBody, not_yet, told
+from .specs import FileTransferBody, ServiceControlBody
 
 DAY_S = 86400
 MAX_COMMAND_BYTES = 64 * 1024
@@ -83,13 +84,6 @@ def _short_enough(text: str) -> str:
     return text
 
 
-def _printable(text: str) -> str:
-    # It stands in mails and logs, where a line of its own would look like ours.
-    if not text.isprintable():
-        raise ValueError("it may hold printable characters only")
-    return text
-
-
 def _program(words: list[str]) -> list[str]:
     if words and (not words[0] or words[0].startswith("-")):
         raise ValueError("its first word is no program")
@@ -102,28 +96,24 @@ def _trimmed(text: str) -> str:
     return text
 
 
-def _each_once(servers: list[str]) -> list[str]:
-    if len(set(servers)) < len(servers):
-        raise ValueError("a server is in it twice")
-    return servers
+def _share(*, least: int) -> PlainValidator:
+    """Return the validator of a number of servers, or a percentage of all."""
+    percentage = "([1-9][0-9]?|100)%" if least else "(0|[1-9][0-9]?|100)%"
 
+    def check(value: object) -> Share:
+        if isinstance(value, str) and re.fullmatch(percentage, value):
+            return value
+        if type(value) is int and least <= value <= MAX_TARGETS:
+            return value
+        raise ValueError(
+            f'it is {least} to {MAX_TARGETS}, or {least}% to 100% of the servers: "25%"'
+        )
 
-def _share(value: object) -> Share:
-    if (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and 0 <= value <= MAX_TARGETS
-    ):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"(0|[1-9][0-9]?|100)%", value, re.A):
-        return value
-    raise ValueError(f'it is a number up to {MAX_TARGETS} or a percentage: "25%"')
-
-
-def _some(share: Share) -> Share:
-    if share in {0, "0%"}:
-        raise ValueError("it is at least 1")
-    return share
+    return PlainValidator(
+        check,
+        json_schema_input_type=Annotated[int, Field(ge=least, le=MAX_TARGETS)]
+        | Annotated[str, StringConstraints(pattern=f"^{percentage}$")],
+    )
 
 
 def _scalar(value: object) -> str | int | None:
@@ -157,43 +147,14 @@ def _variable(name: str) -> str:
     return name
 
 
-Name = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=100),
-    AfterValidator(_printable),
-    AfterValidator(_trimmed),
-]
-CredentialName = Annotated[
-    str,
-    StringConstraints(
-        min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-    ),
-]
+Name = Annotated[Word, AfterValidator(_trimmed)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Value = Annotated[str, StringConstraints(max_length=8192), AfterValidator(_no_nul)]
-AnyShare = Annotated[
-    int | str,
-    PlainValidator(
-        _share,
-        json_schema_input_type=Annotated[int, Field(ge=0, le=MAX_TARGETS)]
-        | Annotated[str, StringConstraints(pattern="^(0|[1-9][0-9]?|100)%$")],
-    ),
-]
-SomeShare = Annotated[
-    int | str,
-    PlainValidator(
-        _share,
-        json_schema_input_type=Annotated[int, Field(ge=1, le=MAX_TARGETS)]
-        | Annotated[str, StringConstraints(pattern="^([1-9][0-9]?|100)%$")],
-    ),
-    AfterValidator(_some),
-]
+AnyShare = Annotated[int | str, _share(least=0)]
+SomeShare = Annotated[int | str, _share(least=1)]
 Argument = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)]
 UserName = Annotated[
     str, StringConstraints(max_length=32, pattern=r"^[a-z_][a-z0-9_.-]*[$]?$")
-]
-Word = Annotated[
-    str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)
 ]
 ServerId = Annotated[str, StringConstraints(max_length=100)]
 Command = Annotated[
@@ -233,7 +194,7 @@ class SecretBody(StrictBody):
 class CredentialBody(SecretBody):
     """A credential and its value."""
 
-    name: CredentialName
+    name: Slug
     environment: Word | None = None
 
 
@@ -246,13 +207,9 @@ class ServerBody(StrictBody):
     username: Annotated[
         str, StringConstraints(max_length=64, pattern=r"^[^\x00-\x20\x7f:@/]+$")
     ]
-    credential: CredentialName
+    credential: Slug
     host_keys: Annotated[
-        list[
-            Annotated[
-                str, StringConstraints(max_length=8192), AfterValidator(_printable)
-            ]
-        ],
+        list[Annotated[Printable, StringConstraints(max_length=8192)]],
         Field(max_length=MAX_HOST_KEYS),
     ] = []
     environment: Word | None = None
@@ -314,7 +271,7 @@ class ScriptBody(StrictBody):
     workdir: Annotated[Value, StringConstraints(pattern=r"^/")] | None = None
     run_as: UserName | None = None
     environment: Annotated[dict[Variable, Value], Field(max_length=50)] = {}
-    secrets: Annotated[dict[Variable, CredentialName], Field(max_length=10)] = {}
+    secrets: Annotated[dict[Variable, Slug], Field(max_length=10)] = {}
 
     def spec(self) -> Script:
         """Return what was sent."""
@@ -337,9 +294,7 @@ class ParameterBody(StrictBody):
 
     name: Annotated[str, told(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
     type: Literal["string", "enum", "integer", "boolean", "server", "secret"]
-    description: Annotated[
-        str, told(maxLength=MAX_DESCRIPTION), AfterValidator(_printable)
-    ] = ""
+    description: Annotated[Printable, told(maxLength=MAX_DESCRIPTION)] = ""
     default: Annotated[
         str | int | bool | None,
         PlainValidator(_scalar, json_schema_input_type=str | int | bool | None),
@@ -380,12 +335,7 @@ class TargetsBody(StrictBody):
     """Where a task runs."""
 
     server_ids: (
-        Annotated[
-            list[ServerId],
-            Field(min_length=1, max_length=MAX_SERVER_IDS),
-            told(uniqueItems=True),
-            AfterValidator(_each_once),
-        ]
+        Annotated[EachOnce[ServerId], Field(min_length=1, max_length=MAX_SERVER_IDS)]
         | None
     ) = None
     selector: SelectorBody | None = None

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from cronhop.domain.notification import LATE_S, MAX_CHANNELS, ChannelKind, Occasion
 from cronhop.services.channels import ChannelForm, RuleForm
 
-from .schedule_body import SlugName
-from .specs import StrictBody, told
+from .fields import EachOnce, Slug, StrictBody, Word
 
 MAX_LATE_S = 86400
-
-
-def _no_doubles(values: list[str]) -> list[str]:
-    if len(set(values)) < len(values):
-        raise ValueError("it names one twice")
-    return values
 
 
 RuleOccasion = Literal["failure", "recovery", "success", "late", "missed", "long"]
@@ -31,7 +24,7 @@ class ChannelBody(StrictBody):
     kind: Literal["sns", "webhook", "slack"]
     url: Target | None = None
     topic_arn: Target | None = None
-    credential: SlugName | None = None
+    credential: Slug | None = None
 
     def form(self) -> ChannelForm:
         """Return what was sent."""
@@ -46,28 +39,18 @@ class ChannelBody(StrictBody):
 class NamedChannelBody(ChannelBody):
     """A channel."""
 
-    name: SlugName
+    name: Slug
 
 
 class RuleBody(StrictBody):
     """What a rule says."""
 
-    on: Annotated[
-        list[RuleOccasion],
-        Field(min_length=1),
-        told(uniqueItems=True),
-        AfterValidator(_no_doubles),
-    ]
-    channels: Annotated[
-        list[SlugName],
-        Field(min_length=1, max_length=MAX_CHANNELS),
-        told(uniqueItems=True),
-        AfterValidator(_no_doubles),
-    ]
+    on: Annotated[EachOnce[RuleOccasion], Field(min_length=1)]
+    channels: Annotated[EachOnce[Slug], Field(min_length=1, max_length=MAX_CHANNELS)]
     task_id: Annotated[str, StringConstraints(min_length=1, max_length=26)] | None = (
         None
     )
-    environment: Annotated[str, StringConstraints(min_length=1)] | None = None
+    environment: Word | None = None
     late_s: Annotated[int, Field(ge=1, le=MAX_LATE_S)] = LATE_S
 
     def form(self) -> RuleForm:
@@ -84,4 +67,4 @@ class RuleBody(StrictBody):
 class NamedRuleBody(RuleBody):
     """A rule."""
 
-    name: SlugName
+    name: Slug

@@ -26,9 +26,9 @@ from cronhop.domain.run import State
 from cronhop.errors import Invalid, PreconditionFailed
 from cronhop.store.page import Page, Window
 
+from .fields import StrictBody
 from .problems import problem
 from .schedule_body import instant_of
-from .specs import StrictBody
 from .wiring import now
 
 MAX_VERSION = 18  # digits

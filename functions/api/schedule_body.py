@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from cronhop.domain.calendar import MAX_DATES
 from cronhop.domain.schedule import (
@@ -22,7 +22,7 @@ from cronhop.domain.schedule import (
 )
 from cronhop.errors import Invalid
 
-from .specs import StrictBody, told
+from .fields import Printable, Slug, StrictBody, told
 
 FIRST_YEAR, LAST_YEAR = 1970, 9899
 MAX_CALENDARS = 10  # that one schedule names
@@ -75,23 +75,8 @@ def _day(value: object) -> object:
         raise ValueError("there is no such date") from exc
 
 
-def _printable(text: str) -> str:
-    # It stands in reasons, which stand in mails and logs.
-    if not text.isprintable():
-        raise ValueError("it may hold printable characters only")
-    return text
-
-
 Instant = Annotated[datetime, BeforeValidator(instant)]
 WholeSecond = Annotated[datetime, BeforeValidator(_whole)]
-SlugName = Annotated[
-    str,
-    StringConstraints(
-        min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-    ),
-]
-
-
 Day = Annotated[date, BeforeValidator(_day)]
 
 
@@ -104,16 +89,14 @@ class DatesBody(StrictBody):
 class CalendarBody(DatesBody):
     """A calendar."""
 
-    name: SlugName
+    name: Slug
 
 
 class HoldBody(StrictBody):
     """A pause, or the freeze."""
 
     until: Instant | None = None
-    reason: Annotated[
-        str, StringConstraints(max_length=200), AfterValidator(_printable)
-    ] = ""
+    reason: Annotated[Printable, StringConstraints(max_length=200)] = ""
 
 
 class BackfillBody(StrictBody):
@@ -136,7 +119,7 @@ class ScheduleBody(StrictBody):
     timezone: str = "UTC"
     starts_at: WholeSecond | None = None
     ends_at: WholeSecond | None = None
-    exclude_calendars: Annotated[list[SlugName], Field(max_length=MAX_CALENDARS)] = []
+    exclude_calendars: Annotated[list[Slug], Field(max_length=MAX_CALENDARS)] = []
 
     def schedule(self) -> Schedule:
         """Return what was sent. Raises Invalid."""

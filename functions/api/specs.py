@@ -6,10 +6,7 @@ Their values are checked by the domain: `spec()` raises Invalid naming the field
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.fields import FieldInfo
+from typing import Annotated, Literal
 
 from cronhop.domain.service import (
     MAX_JOURNAL_LINES,
@@ -21,27 +18,7 @@ from cronhop.domain.service import (
 from cronhop.domain.transfer import Direction, Encoding, FileTransfer
 from cronhop.errors import Invalid
 
-
-class StrictBody(BaseModel):
-    """What a client sends: nothing is converted, nothing unknown is ignored."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-def not_yet(what: str) -> BeforeValidator:
-    """Return a validator of a field that is not there yet: only null passes."""
-
-    def refuse(value: object) -> None:
-        if value is not None:
-            raise ValueError(f"{what} not there yet: only null")
-
-    return BeforeValidator(refuse)
-
-
-def told(**schema: Any) -> FieldInfo:
-    """Return what the OpenAPI document says of a field that the domain checks."""
-    info: FieldInfo = Field(json_schema_extra=schema)
-    return info
+from .fields import StrictBody, not_yet, told
 
 
 class FileTransferBody(StrictBody):
