@@ -940,9 +940,9 @@ def test_what_forbids_a_removal_names_no_others(api, fleets, kept):
     assert told == [
         f"server zq-{OWN} server {why}"
         for why in (
-            f"is named by task {own.task}",
-            "is named by a task",
-            f"is named by template zq-{OWN} template",
+            f"is named by task zq-{OWN} task, template zq-{OWN} template, and more",
+            f"is named by template zq-{OWN} template, and more",
+            f"is named by template zq-{OWN} template, and more",
             "is named by a template",
             "is the jump host of others",
         )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from cronhop.domain.calendar import Calendar
 from cronhop.domain.task import TaskDefinition
 from cronhop.errors import Conflict, NotFound, PreconditionFailed
+from cronhop.services.uses import of_definitions, require_unused
 from cronhop.store import calendars as store
-from cronhop.store import tasks, templates
-from cronhop.store.page import Page, walk
+from cronhop.store.page import Page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,24 +74,14 @@ class Calendars:
     def delete(self, name: str, *, version: int | None) -> None:
         """Remove a calendar that nothing names. Raises NotFound, Conflict."""
         calendar = self.get(name, version=version)
-        if users := list(itertools.islice(_users(name), 5)):
-            raise Conflict(f"calendar {name!r} is named by {', '.join(users)}")
+        uses = of_definitions(lambda made: _names(made, name))
+        require_unused(f"calendar {name!r}", uses)
         if not store.remove(calendar) and store.get(name):
             raise Conflict("it is just being changed by somebody else")
 
 
 def _ordered(dates: tuple[date, ...]) -> tuple[date, ...]:
     return tuple(sorted(set(dates)))
-
-
-def _users(name: str) -> Iterator[str]:
-    """Yield what names the calendar."""
-    for task in walk(tasks.listing):
-        if _names(task.definition, name):
-            yield f"task {task.definition.name}"
-    for template in walk(templates.listing):
-        if _names(template.definition, name):
-            yield f"template {template.definition.name}"
 
 
 def _names(definition: TaskDefinition, name: str) -> bool:

@@ -29,6 +29,7 @@ from cronhop.errors import (
     QueueUnavailable,
 )
 from cronhop.services.credentials import require_credential
+from cronhop.services.uses import Use, require_unused
 from cronhop.store import notifications as store
 from cronhop.store import tasks
 from cronhop.store.page import Page, walk
@@ -127,9 +128,12 @@ class Channels:
     def delete(self, name: str, *, version: int | None) -> None:
         """Remove a channel that no rule names. Raises NotFound, Conflict."""
         channel = self.get(name, version=version)
-        users = [rule.name for rule in walk(store.rules) if name in rule.channels]
-        if users:
-            raise Conflict(f"channel {name!r} is named by rule {', '.join(users[:5])}")
+        uses = (
+            Use("rule", rule.name)
+            for rule in walk(store.rules)
+            if name in rule.channels
+        )
+        require_unused(f"channel {name!r}", uses)
         if not store.remove(channel) and store.channel(name):
             raise Conflict("it is just being changed by somebody else")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,8 +17,9 @@ from cronhop.errors import (
     PreconditionFailed,
     SecretMissing,
 )
+from cronhop.services.uses import Use, of_definitions, require_unused
 from cronhop.store import credentials as store
-from cronhop.store import notifications, servers, tasks, templates
+from cronhop.store import notifications, servers
 from cronhop.store.page import Page, walk
 
 
@@ -108,14 +108,7 @@ class Credentials:
         credential = self.get(name)
         if version not in {None, credential.version}:
             raise PreconditionFailed("it was changed since you read it")
-        users = itertools.chain(
-            _servers_using(name),
-            _tasks_using(name),
-            _templates_using(name),
-            _channels_using(name),
-        )
-        if named := list(itertools.islice(users, 5)):
-            raise Conflict(f"credential {name!r} is used by {', '.join(named)}")
+        require_unused(f"credential {name!r}", _uses(name))
         # First the row: from here on nobody can use it.
         if not store.remove(credential) and store.get(name):
             raise Conflict("it is just being changed by somebody else")
@@ -183,25 +176,11 @@ def _inspect(secret: Secret) -> tuple[CredentialKind, str | None]:
     return CredentialKind.PASSWORD, None
 
 
-def _servers_using(name: str) -> Iterator[str]:
+def _uses(name: str) -> Iterator[Use]:
     for server in walk(servers.listing):
         if server.credential == name:
-            yield f"server {server.name}"
-
-
-def _tasks_using(name: str) -> Iterator[str]:
-    for task in walk(tasks.listing):
-        if name in task.definition.secrets.values():
-            yield f"task {task.definition.name}"
-
-
-def _templates_using(name: str) -> Iterator[str]:
-    for template in walk(templates.listing):
-        if name in template.definition.secrets.values():
-            yield f"template {template.definition.name}"
-
-
-def _channels_using(name: str) -> Iterator[str]:
+            yield Use("server", server.name)
+    yield from of_definitions(lambda made: name in made.secrets.values())
     for channel in walk(notifications.channels):
         if channel.credential == name:
-            yield f"channel {channel.name}"
+            yield Use("channel", channel.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,6 @@ from cronhop.domain.message import Probe
 from cronhop.domain.run import Execution, State
 from cronhop.domain.server import MAX_HOST_KEYS, Server, ServerDefinition
 from cronhop.domain.task import Task
-from cronhop.domain.template import Template
 from cronhop.errors import (
     Conflict,
     Invalid,
@@ -27,9 +26,10 @@ from cronhop.errors import (
 )
 from cronhop.services.credentials import require_credential
 from cronhop.services.sift import sift
-from cronhop.store import executions, runs, tasks, templates
+from cronhop.services.uses import SHOWN, Use, of_templates, require_unused
+from cronhop.store import executions, runs, tasks
 from cronhop.store import servers as store
-from cronhop.store.page import Listing, Page, Window, walk
+from cronhop.store.page import Listing, Page, Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,13 +208,7 @@ class Servers:
     ) -> None:
         """Remove a server that nothing names. Raises NotFound, Conflict."""
         server = self.get(server_id, version=version)
-        users = tasks.naming(server_id, limit=5)
-        if users:
-            named = _tasks_within(users, scope)
-            raise Conflict(f"server {server.name} is named by {named}")
-        if made := [one for one in walk(templates.listing) if _names_it(one, server)]:
-            named = _templates_within(made, scope)
-            raise Conflict(f"server {server.name} is named by {named}")
+        require_unused(f"server {server.name}", _uses(server_id), scope)
         if server.jump_for:
             behind = _names(server.jump_for, scope)
             raise Conflict(f"server {server.name} is the jump host of {behind}")
@@ -284,28 +278,14 @@ def _names(server_ids: Iterable[str], scope: Scope) -> str:
     return ", ".join(names) or "others"
 
 
-def _tasks_within(task_ids: Iterable[str], scope: Scope) -> str:
-    """Return in words which tasks these are, of those in the scope."""
-    if scope.is_everywhere:
-        return f"task {', '.join(task_ids)}"
-    ids = [
-        task_id
-        for task_id, task in tasks.get_many(task_ids).items()
-        if isinstance(task, Task) and scope.admits(task.definition.environment)
-    ]
-    return f"task {', '.join(ids)}" if ids else "a task"
-
-
-def _names_it(template: Template, server: Server) -> bool:
-    return server.server_id in template.definition.server_ids
-
-
-def _templates_within(made: Iterable[Template], scope: Scope) -> str:
-    """Return in words which templates these are, of those in the scope."""
-    names = [
-        one.definition.name for one in made if scope.admits(one.definition.environment)
-    ]
-    return f"template {', '.join(names[:5])}" if names else "a template"
+def _uses(server_id: str) -> Iterator[Use]:
+    named = tasks.get_many(tasks.naming(server_id, limit=SHOWN + 1))
+    for task_id, task in named.items():
+        if isinstance(task, Task):
+            yield Use("task", task.definition.name, task.definition.environment)
+        else:  # it cannot be read
+            yield Use("task", task_id)
+    yield from of_templates(lambda made: server_id in made.server_ids)
 
 
 def _place(server: Server) -> tuple[str, int, str | None]:
