@@ -23,15 +23,18 @@ from cronhop.errors import Conflict, Invalid
 from cronhop.services.tasks import usernames
 from cronhop.store.tasks import fit
 
-from .bodies import DAY_S, Word, task_definition
+from .bodies import DAY_S, task_definition
+from .fields import StrictBody, Word
 from .problems import MAX_ERRORS, in_words, problem
 from .request import caller, made_id, scope
-from .specs import StrictBody
 from .views import answer
 from .wiring import now, services
 
 MAX_TEXT = 64 * 1024  # characters
 MAX_WRITTEN = 1_800_000  # bytes; each is written twice, a transaction takes 4 MB
+
+# What the task of each line is, or why the line cannot be one.
+Found = Sequence[TaskDefinition | Invalid | Conflict]
 
 router = Router()
 
@@ -55,15 +58,39 @@ class CrontabBody(StrictBody):
 def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
     scope(router).require(body.environment)
     entries = _entries(body)
-    logins = usernames(body.server_ids, scope=scope(router))
     ids = _task_ids(made_id(router), entries)
-    found = [
+    made = [] if body.dry_run else services().tasks.all_made(ids)
+    if not made:
+        found = _found(body, entries, ids)
+        definitions = [one for one in found if isinstance(one, TaskDefinition)]
+        _check_size(definitions, len(body.server_ids))
+        if body.dry_run:
+            return answer({"dry_run": True, "tasks": _views(entries, found)})
+        if len(definitions) < len(entries):
+            return _refused(entries, found)
+        made = services().tasks.create_all(
+            definitions,
+            by=caller(router).name,
+            now=now(),
+            scope=scope(router),
+            task_ids=ids,
+        )
+    shown = _views(entries, [task.definition for task in made])
+    for one, task in zip(shown, made, strict=True):
+        one["task_id"] = task.task_id
+    return answer({"dry_run": False, "tasks": shown}, HTTPStatus.CREATED)
+
+
+def _found(body: CrontabBody, entries: Sequence[Entry], ids: Sequence[str]) -> Found:
+    logins = usernames(body.server_ids, scope=scope(router))
+    return [
         _definition(body, entry, logins, task_id)
         for entry, task_id in zip(entries, ids, strict=True)
     ]
-    definitions = [one for one in found if isinstance(one, TaskDefinition)]
-    shown = [_view(entry, one) for entry, one in zip(entries, found, strict=True)]
-    limit = fit(len(body.server_ids))
+
+
+def _check_size(definitions: Sequence[TaskDefinition], targets: int) -> None:
+    limit = fit(targets)
     if len(definitions) > limit:
         raise Invalid(
             "text",
@@ -75,20 +102,6 @@ def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
         raise Invalid(
             "text", f"its tasks have {size} bytes, more than {MAX_WRITTEN} at once"
         )
-    if body.dry_run:
-        return answer({"dry_run": True, "tasks": shown})
-    if len(definitions) < len(entries):
-        return _refused(found, shown)
-    made = services().tasks.create_all(
-        definitions,
-        by=caller(router).name,
-        now=now(),
-        scope=scope(router),
-        task_ids=ids,
-    )
-    for one, task in zip(shown, made, strict=True):
-        one["task_id"] = task.task_id
-    return answer({"dry_run": False, "tasks": shown}, HTTPStatus.CREATED)
 
 
 def _task_ids(seed: str | None, entries: Sequence[Entry]) -> list[str]:
@@ -97,13 +110,14 @@ def _task_ids(seed: str | None, entries: Sequence[Entry]) -> list[str]:
     return [derived_id(id_time(seed), f"{seed}/{entry.line}") for entry in entries]
 
 
-def _refused(
-    found: Sequence[TaskDefinition | Invalid | Conflict],
-    shown: Sequence[dict[str, Any]],
-) -> Response[str]:
+def _refused(entries: Sequence[Entry], found: Found) -> Response[str]:
     """Return the error that names the lines: a conflict if nothing else is wrong."""
     is_invalid = any(isinstance(one, Invalid) for one in found)
-    errors = [(f"text.{one['line']}", one["reason"]) for one in shown if one["reason"]]
+    errors = [
+        (f"text.{entry.line}", str(one))
+        for entry, one in zip(entries, found, strict=True)
+        if not isinstance(one, TaskDefinition)
+    ]
     return problem(
         HTTPStatus.BAD_REQUEST if is_invalid else HTTPStatus.CONFLICT,
         f"{len(errors)} of its lines cannot be tasks, so none was made",
@@ -156,13 +170,15 @@ def _definition(
     return definition
 
 
-def _view(entry: Entry, found: TaskDefinition | Invalid | Conflict) -> dict[str, Any]:
-    definition = found if isinstance(found, TaskDefinition) else None
-    return {
-        "line": entry.line,
-        "text": entry.text,
-        "task": definition.to_dict() if definition else None,
-        "task_id": None,
-        "reason": None if definition else str(found),
-        "notes": list(entry.notes),
-    }
+def _views(entries: Sequence[Entry], found: Found) -> list[dict[str, Any]]:
+    return [
+        {
+            "line": entry.line,
+            "text": entry.text,
+            "task": one.to_dict() if isinstance(one, TaskDefinition) else None,
+            "task_id": None,
+            "reason": None if isinstance(one, TaskDefinition) else str(one),
+            "notes": list(entry.notes),
+        }
+        for entry, one in zip(entries, found, strict=True)
+    ]

@@ -59,17 +59,19 @@ def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
 def make(
     template_id: str, body: Annotated[dict[str, Any], Body()], if_match: IfMatch = None
 ) -> Response[str]:
-    template = services().templates.get(template_id, version=version(if_match))
-    definition, values = made_definition(template.definition, body)
-    task = services().templates.make(
-        template,
-        definition,
-        values,
-        by=caller(router).name,
-        now=now(),
-        scope=scope(router),
-        task_id=made_id(router),
-    )
+    task = services().tasks.made(made_id(router))
+    if task is None:
+        template = services().templates.get(template_id, version=version(if_match))
+        definition, values = made_definition(template.definition, body)
+        task = services().templates.make(
+            template,
+            definition,
+            values,
+            by=caller(router).name,
+            now=now(),
+            scope=scope(router),
+            task_id=made_id(router),
+        )
     return answer(_view(task), HTTPStatus.CREATED, version=task.version)
 
 

@@ -198,6 +198,18 @@ def made(world):
     return [world.rows(noun) for noun in nouns], [one["Name"] for one in secrets]
 
 
+def lose(api, monkeypatch, path, body):
+    """Let a request be done whose worker dies before it can answer."""
+
+    def die(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Requests, "keep", die)
+        with pytest.raises(Killed):
+            api("POST", path, body, headers=KEY)
+
+
 @pytest.mark.parametrize("kind", ["credential", "calendar", "channel", "rule"])
 def test_a_name_of_another_request_is_taken(api, server, task, clock, kind):
     """Though the same person asks for the same once more, by another key."""
@@ -215,15 +227,7 @@ def test_a_channel_that_was_used_meanwhile_is_still_of_its_request(
 ):
     """What was sent over it has changed nothing that anybody asked for."""
     path, body = kinds(server, task)["channel"]
-    keep = Requests.keep
-
-    def die(*args):
-        raise Killed
-
-    monkeypatch.setattr(Requests, "keep", die)
-    with pytest.raises(Killed):
-        api("POST", path, body, headers=KEY)
-    monkeypatch.setattr(Requests, "keep", keep)
+    lose(api, monkeypatch, path, body)
     sent = Delivery(notice_id="1", at=clock.now, ok=True, reason="delivered")
     notifications.record_delivery("new", sent, is_test=True)
 
@@ -259,6 +263,52 @@ def test_who_died_half_way_is_followed_by_one_with_the_same_ids(
     assert (answer.status, [answer.body]) == (202 if kind == "run" else 201, answers)
     assert made(world) == left
     assert api("POST", path, body, headers=KEY).body == answer.body
+
+
+def move_server(api, server, task):
+    path = f"/v1/servers/{server['server_id']}"
+    return api("PATCH", path, {"environment": "elsewhere"})
+
+
+def remove_task(api, server, task):
+    return api("DELETE", f"/v1/tasks/{task['task_id']}")
+
+
+def remove_template(api, server, task):
+    (template,) = api("GET", "/v1/templates").body["items"]
+    return api("DELETE", f"/v1/templates/{template['template_id']}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [("import", move_server), ("rule", remove_task), ("instance", remove_template)],
+)
+def test_what_was_made_is_found_whatever_has_changed_since(
+    api, world, server, task, clock, monkeypatch, kind, change
+):
+    """That it could not be made any more is no answer to a request that made it."""
+    path = f"/v1/servers/{server['server_id']}"
+    assert api("PATCH", path, {"environment": "here"}).status == 200
+    template = api("POST", "/v1/templates", task_body(server, name="template")).body
+    if kind == "instance":
+        path = f"/v1/templates/{template['template_id']}/tasks"
+        body = {"name": "made of it"}
+    else:
+        path, body = kinds(server, task)[kind]
+        about = {
+            "import": {"environment": "here"},
+            "rule": {"task_id": task["task_id"]},
+        }
+        body = {**body, **about[kind]}
+    lose(api, monkeypatch, path, body)
+    assert change(api, server, task).status < 300
+    left = made(world)
+
+    clock.now += LEASE + timedelta(seconds=1)
+    answer = api("POST", path, body, headers=KEY)
+
+    assert answer.status == 201, answer.body
+    assert made(world) == left
 
 
 def test_a_run_is_made_once_wherever_its_request_died(world, clock):

@@ -77,7 +77,6 @@ class Channels:
         By another one: the same of the same instant is there since the request was
         first tried.
         """
-        self._check(form)
         channel = Channel(
             name=name,
             **_fields(form),
@@ -86,14 +85,11 @@ class Channels:
             created_at=now,
             updated_at=now,
         )
-        if store.channel(name) is None:
-            _require_room(store.channels, MAX_CHANNELS, "channels")
-        if store.add(channel):
+        if _is_there(channel):
             return channel
-        kept = store.channel(name)
-        # What was sent over it meanwhile nobody has asked for.
-        own = kept and replace(kept, last_delivery=None, last_test=None)
-        if own != channel:
+        self._check(form)
+        _require_room(store.channels, MAX_CHANNELS, "channels")
+        if not store.add(channel) and not _is_there(channel):
             raise Conflict(f"there is a channel {name!r} already", field="name")
         return channel
 
@@ -183,7 +179,6 @@ class Rules:
 
     def create(self, name: str, form: RuleForm, *, by: str, now: datetime) -> Rule:
         """Put a rule on record, as a channel is. Raises Invalid, Conflict."""
-        _check_rule(form)
         rule = Rule(
             name=name,
             **vars(form),
@@ -192,8 +187,10 @@ class Rules:
             created_at=now,
             updated_at=now,
         )
-        if store.rule(name) is None:
-            _require_room(store.rules, MAX_RULES, "rules")
+        if store.rule(name) == rule:
+            return rule
+        _check_rule(form)
+        _require_room(store.rules, MAX_RULES, "rules")
         if not store.add(rule) and store.rule(name) != rule:
             raise Conflict(f"there is a rule {name!r} already", field="name")
         return rule
@@ -231,6 +228,17 @@ class Rules:
         rule = self.get(name, version=version)
         if not store.remove(rule) and store.rule(name):
             raise Conflict("it is just being changed by somebody else")
+
+
+def _is_there(channel: Channel) -> bool:
+    """Return whether this has been put on record, and not been changed since.
+
+    What was sent over it meanwhile nobody has asked for.
+    """
+    kept = store.channel(channel.name)
+    return kept is not None and channel == replace(
+        kept, last_delivery=None, last_test=None
+    )
 
 
 def _check_rule(form: RuleForm) -> None:

@@ -60,7 +60,7 @@ class Tasks:
         Once, if its id is given, and sent by the tick if the first attempt died.
         Raises Invalid, Conflict if its name is taken, Forbidden.
         """
-        if task_id and (made := store.get(task_id)):
+        if made := self.made(task_id):
             return made
         kept = self.checked(definition, scope)
         task = _new(kept, by=by, now=now, template=template, task_id=task_id)
@@ -81,9 +81,8 @@ class Tasks:
 
         Once, by their ids, as `create` does. Raises Invalid, Conflict, Forbidden.
         """
-        find = partial(store.get, or_deleted=True)
-        if find(task_ids[0]):
-            return [one for one in map(find, task_ids) if one]
+        if made := self.all_made(task_ids):
+            return made
         made = [
             _new(self.checked(one, scope), by=by, now=now, task_id=task_id)
             for one, task_id in zip(definitions, task_ids, strict=True)
@@ -92,6 +91,20 @@ class Tasks:
         for task in made:
             self.dispatcher.send_task(task, now)
         return made
+
+    def made(self, task_id: str | None) -> Task | None:
+        """Return the task, a deleted one too, if a request has made it by this id.
+
+        Who repeats a request asks this first: that it could not be made any more
+        does not unmake it.
+        """
+        return store.get(task_id, or_deleted=True) if task_id else None
+
+    def all_made(self, task_ids: Sequence[str]) -> list[Task]:
+        """Return the tasks that a request has made by these ids, all or none."""
+        if not self.made(task_ids[0]):
+            return []
+        return [one for one in map(self.made, task_ids) if one]
 
     def try_out(
         self, definition: TaskDefinition, *, task_id: str, now: datetime
