@@ -75,6 +75,11 @@ def test_a_task_of_a_template(cronhop, template, world):
     exported = cronhop("export", "a")
     assert (exported.code, exported.err) == (0, "")
     assert "template" not in exported.out
+    assert "template: deploy, version 1\n" in cronhop("tasks", "show", "a").out
+    assert cronhop("templates", "delete", "deploy", "--yes").code == 0
+    origin = made["template"]["template_id"]
+    shown = cronhop("tasks", "show", "a").out
+    assert f"template: {origin} (deleted), version 1\n" in shown
 
 
 def test_a_task_of_a_template_and_a_file(cronhop, template, world, tmp_path):

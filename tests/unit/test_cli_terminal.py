@@ -11,7 +11,7 @@ from cronhop_cli.follow import exit_code
 from cronhop_cli.plan import _differences
 from cronhop_cli.task_file import read
 from cronhop_cli.task_form import lean, whole
-from cronhop_cli.terminal import VisibleStream, visible, yaml_text
+from cronhop_cli.terminal import VisibleStream, show_table, visible, yaml_text
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,18 @@ def test_pieces_are_as_the_whole(data, cuts):
     shown += stream.feed(data[at:], final=True)
 
     assert shown == whole_stream.feed(data, final=True)
+
+
+def test_tables_are_to_be_read(capsys):
+    """Times in whole seconds; an empty cell and a line's end can be seen."""
+    rows = [("2026-06-01T10:00:00.123Z", None), ("ok 2026-06-01T10:00:00.5Z", "a\nb")]
+    show_table(["AT", ""], [*rows, ("T1.5Z", "00.123Z")])
+
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
+        ["2026-06-01T10:00:00Z", "-"],
+        ["ok", "2026-06-01T10:00:00Z", "a⏎b"],
+        ["T1.5Z", "00.123Z"],
+    ]
 
 
 @given(

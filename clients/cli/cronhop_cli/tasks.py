@@ -133,9 +133,11 @@ def show(context: typer.Context, task: TaskName) -> None:
     show_yaml(from_api(found, names.server_names(here.api)))
     say("---")
     last = found["last_run"]
+    made_of = found["template"]
     show_yaml(
         {
             "task_id": found["task_id"],
+            **({"template": _template(here, made_of)} if made_of else {}),
             "next_run": found["next_run"],
             "last_run": f"{last['state']} ({last['run_id']})" if last else None,
             **{
@@ -148,6 +150,12 @@ def show(context: typer.Context, task: TaskName) -> None:
             "updated_at": found["updated_at"],
         }
     )
+
+
+def _template(here: Session, origin: Mapping[str, Any]) -> str:
+    found = here.api.find(f"/v1/templates/{origin['template_id']}")
+    name = found["name"] if found else f"{origin['template_id']} (deleted)"
+    return f"{name}, version {origin['version']}"
 
 
 @verb(

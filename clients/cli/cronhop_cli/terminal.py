@@ -29,6 +29,10 @@ _WIDE = 10_000  # columns, where no terminal cuts lines
 WHOLE_NUMBER = r"[-+]?(?:0|[1-9][0-9]*)"
 NUMBER = r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?"
 
+# Columns that are copied from: what is cut in two cannot be.
+_UNCUT = frozenset({"RUN", "FINGERPRINT"})
+_FRACTION = re.compile(r"(?<=T\d\d:\d\d:\d\d)\.\d+(?=Z)", re.ASCII)
+
 _STYLES = {
     "completed": "green",
     "enabled": "green",
@@ -116,14 +120,16 @@ def show_table(
     *,
     numbers: Collection[str] = (),
 ) -> None:
-    """Print a table; the columns of `numbers` stand to the right."""
+    """Print a table; the columns of `numbers` stand to the right.
+
+    Times are shown in whole seconds: `--json` has the rest of them.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in headings:
         table.add_column(
             visible(heading),
             overflow="fold",
-            # An id that is cut in two cannot be copied.
-            no_wrap=heading == "RUN",
+            no_wrap=heading in _UNCUT,
             justify="right" if heading in numbers else "left",
         )
     for row in rows:
@@ -133,7 +139,7 @@ def show_table(
 
 def _cell(value: object) -> Text:
     text = "-" if value is None else visible(str(value)).replace("\n", "⏎")
-    return Text(text, style=_STYLES.get(text, ""))
+    return Text(_FRACTION.sub("", text), style=_STYLES.get(text, ""))
 
 
 def show_yaml(document: object) -> None:
