@@ -18,6 +18,7 @@ import pytest
 from local import demo
 from local.sshd import Sshd
 from local.stack import Stack
+from tests.hook import receiver
 from tests.pages import ROOT, pages, script
 
 README, QUICKSTART, CURL = "README.md", "docs/quickstart.md", "docs/howto/curl.md"
@@ -36,6 +37,12 @@ SHOWN: dict[str, list[str]] = {
         "\nok\n",
         "Replaced report-pass",
     ],
+    "docs/howto/notifications.md": [
+        "Created ops.\nok\n",
+        "Created alerts.\nok\n",
+        "clean up",
+    ],
+    "docs/howto/users.md": ["admin"],
     "docs/howto/import-crontabs.md": ["backup", "tasks were made", "dumped"],
     "docs/howto/tasks-as-code.md": [
         "Done: 1 of 1.",
@@ -51,8 +58,15 @@ Read = Callable[[str], str]
 
 
 @pytest.fixture(scope="module")
+def hook() -> Iterator[str]:
+    """Take the place of what the pages' examples send messages to."""
+    with receiver() as server:
+        yield f"http://127.0.0.1:{server.port}/"
+
+
+@pytest.fixture(scope="module")
 def read(
-    stack: Stack, sshd: Sshd, tmp_path_factory: pytest.TempPathFactory
+    stack: Stack, sshd: Sshd, hook: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Read]:
     """Do what a page says, once, and return what was shown.
 
@@ -77,6 +91,8 @@ def read(
         "LOGIN": sshd.username,
         "FINGERPRINT": fingerprint,
         "HOST_KEY": f"'{host_key}'",
+        "SLACK": f"{hook}slack",
+        "HOOK": f"{hook}alerts",
     }
     shown: dict[str, str] = {}
 
