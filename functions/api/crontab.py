@@ -61,7 +61,7 @@ def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
     ids = _task_ids(made_id(router), entries)
     made = [] if body.dry_run else services().tasks.all_made(ids)
     if not made:
-        found = _found(body, entries, ids)
+        found = _found(body, entries)
         definitions = [one for one in found if isinstance(one, TaskDefinition)]
         _check_size(definitions, len(body.server_ids))
         if body.dry_run:
@@ -81,12 +81,9 @@ def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
     return answer({"dry_run": False, "tasks": shown}, HTTPStatus.CREATED)
 
 
-def _found(body: CrontabBody, entries: Sequence[Entry], ids: Sequence[str]) -> Found:
+def _found(body: CrontabBody, entries: Sequence[Entry]) -> Found:
     logins = usernames(body.server_ids, scope=scope(router))
-    return [
-        _definition(body, entry, logins, task_id)
-        for entry, task_id in zip(entries, ids, strict=True)
-    ]
+    return [_definition(body, entry, logins) for entry in entries]
 
 
 def _check_size(definitions: Sequence[TaskDefinition], targets: int) -> None:
@@ -137,12 +134,11 @@ def _entries(body: CrontabBody) -> list[Entry]:
 
 
 def _definition(
-    body: CrontabBody, entry: Entry, logins: set[str], task_id: str
+    body: CrontabBody, entry: Entry, logins: set[str]
 ) -> TaskDefinition | Invalid | Conflict:
     """Return the task of a line, or why it cannot be one.
 
-    `logins` are the users that cronhop logs in as. Its name is not taken if it is
-    the task of this id that has it.
+    `logins` are the users that cronhop logs in as.
     """
     if entry.task is None:
         return Invalid("", entry.reason or "")
@@ -162,7 +158,7 @@ def _definition(
                 "environment": body.environment,
             }
         )
-        services().tasks.try_out(definition, task_id=task_id, now=now())
+        services().tasks.create(definition, by="", now=now(), dry_run=True)
     except RequestValidationError as exc:
         return Invalid("", in_words(exc.errors()))
     except (Invalid, Conflict) as exc:

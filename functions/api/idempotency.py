@@ -26,6 +26,7 @@ from cronhop.domain.request import KeptAnswer, Request
 from cronhop.errors import CronhopError, Invalid
 from cronhop.observe import log
 
+from .request import is_dry_run
 from .wiring import now, services
 
 HEADER: Final = "Idempotency-Key"
@@ -49,7 +50,7 @@ def once(
     InProgress.
     """
     key = app.current_event.headers.get(HEADER)
-    if app.request.method != "POST" or key is None:
+    if app.request.method != "POST" or key is None or is_dry_run(app):
         return next_middleware(app)
     if not _KEY.fullmatch(key):
         raise Invalid(HEADER, "it is not 1 to 255 printable ASCII characters")

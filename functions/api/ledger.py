@@ -19,7 +19,7 @@ from cronhop.domain.ids import new_id
 from cronhop.errors import CronhopError
 from cronhop.observe import log
 
-from .request import path_names
+from .request import is_dry_run, path_names
 from .rights import ROUTES
 from .views import (
     calendar_view,
@@ -139,7 +139,7 @@ def keep(
     """
     request = app.request
     route = f"{request.method} {request.route}"
-    if route not in CHANGES:
+    if route not in CHANGES or is_dry_run(app):
         return next_middleware(app)
     template, find = CHANGES[route]
     names = path_names(request)

@@ -102,6 +102,8 @@ def _crud(  # what named things have in common
     }
 
 
+CHECKED: Final = {204: None}  # of a dry run
+
 OPERATIONS: Final[Mapping[str, _Operation]] = {
     "GET /v1/health": _Operation(
         does="Say that the service is up, and where clients log in",
@@ -170,7 +172,7 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
     ),
     "POST /v1/tasks": _Operation(
         does="Put a task on record",
-        answers={201: answers.Task},
+        answers={201: answers.Task, **CHECKED},
         errors=[409],
         body="Task",
         example=TASK,
@@ -183,14 +185,14 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
     ),
     "PUT /v1/tasks/{task_id}": _Operation(
         does="Replace a task",
-        answers={200: answers.Task},
+        answers={200: answers.Task, **CHECKED},
         errors=[409],
         body="Task",
         example=TASK,
     ),
     "PATCH /v1/tasks/{task_id}": _Operation(
         does="Change a task by a merge patch (RFC 7396)",
-        answers={200: answers.Task},
+        answers={200: answers.Task, **CHECKED},
         errors=[409],
         body="TaskPatch",
         example={"timeout_s": 7200, "schedule": {"cron": "0 2 * * *"}},
@@ -237,7 +239,7 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
     ),
     "POST /v1/templates": _Operation(
         does="Put a template on record",
-        answers={201: answers.Template},
+        answers={201: answers.Template, **CHECKED},
         errors=[409],
         body="Task",
         example=TEMPLATE,
@@ -251,14 +253,14 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
     ),
     "PUT /v1/templates/{template_id}": _Operation(
         does="Replace a template",
-        answers={200: answers.Template},
+        answers={200: answers.Template, **CHECKED},
         errors=[409],
         body="Task",
         example=TEMPLATE,
     ),
     "PATCH /v1/templates/{template_id}": _Operation(
         does="Change a template by a merge patch (RFC 7396)",
-        answers={200: answers.Template},
+        answers={200: answers.Template, **CHECKED},
         errors=[409],
         body="TaskPatch",
         example={"timeout_s": 7200},
@@ -270,7 +272,7 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
     ),
     "POST /v1/templates/{template_id}/tasks": _Operation(
         does="Make a task of a template",
-        answers={201: answers.Task},
+        answers={201: answers.Task, **CHECKED},
         errors=[409],
         body="TaskOfTemplate",
         example={"name": "dump of app", "parameters": {"DATABASE": "app"}},
@@ -382,6 +384,10 @@ PARAMETERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "/v1/stats?to": DAY,
     "/v1/tasks/{task_id}/stats?from": DAY,
     "/v1/tasks/{task_id}/stats?to": DAY,
+    "dry_run": {
+        "description": "true: check all, write nothing",
+        "example": "false",
+    },
     "due_before": {"format": "date-time", "example": AT},
     "state": {
         "pattern": "^({0})(,({0}))*$".format("|".join(State)),

@@ -43,6 +43,8 @@ Text = Annotated[str | None, Query(min_length=1, max_length=200)]
 Id = Annotated[str | None, Query(min_length=1, max_length=26)]
 Instant = Annotated[str | None, Query(max_length=40)]
 From = Annotated[str | None, Query(alias="from", max_length=40)]
+# Whether all is only checked, and nothing is written.
+DryRun = Annotated[Literal["true", "false"], Query()]
 
 
 def only_known_query(
@@ -73,6 +75,12 @@ def only_known_condition(
     if asked != "*" and app.request.method != "GET" and "if-match" not in known:
         raise PreconditionFailed("what this changes has no ETag; leave If-Match out")
     return next_middleware(app)
+
+
+def is_dry_run(app: APIGatewayHttpResolver) -> bool:
+    """Return whether a request, of a route that knows it, shall write nothing."""
+    known: dict[str, Any] = app.context["_route_args"]
+    return known.get("dry_run") == "true"
 
 
 def window(

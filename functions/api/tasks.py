@@ -20,6 +20,7 @@ from cronhop.services.tasks import following, last_run
 
 from .bodies import RunBody, made_definition, task_definition
 from .request import (
+    DryRun,
     Id,
     IfMatch,
     Instant,
@@ -44,20 +45,26 @@ router = Router()
 
 
 @router.post("/v1/tasks")
-def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
+def create(
+    body: Annotated[dict[str, Any], Body()], dry_run: DryRun = "false"
+) -> Response[str]:
     task = services().tasks.create(
         task_definition(body),
         by=caller(router).name,
         now=now(),
         scope=scope(router),
         task_id=made_id(router),
+        dry_run=dry_run == "true",
     )
-    return answer(_view(task), HTTPStatus.CREATED, version=task.version)
+    return _written(task, dry_run, HTTPStatus.CREATED)
 
 
 @router.post("/v1/templates/<template_id>/tasks")
 def make(
-    template_id: str, body: Annotated[dict[str, Any], Body()], if_match: IfMatch = None
+    template_id: str,
+    body: Annotated[dict[str, Any], Body()],
+    dry_run: DryRun = "false",
+    if_match: IfMatch = None,
 ) -> Response[str]:
     task = services().tasks.made(made_id(router))
     if task is None:
@@ -71,8 +78,9 @@ def make(
             now=now(),
             scope=scope(router),
             task_id=made_id(router),
+            dry_run=dry_run == "true",
         )
-    return answer(_view(task), HTTPStatus.CREATED, version=task.version)
+    return _written(task, dry_run, HTTPStatus.CREATED)
 
 
 @router.get("/v1/tasks")
@@ -118,18 +126,24 @@ def get(task_id: str) -> Response[str]:
 
 @router.put("/v1/tasks/<task_id>")
 def replace(
-    task_id: str, body: Annotated[dict[str, Any], Body()], if_match: IfMatch = None
+    task_id: str,
+    body: Annotated[dict[str, Any], Body()],
+    dry_run: DryRun = "false",
+    if_match: IfMatch = None,
 ) -> Response[str]:
-    return _change(task_id, task_definition(body), version(if_match))
+    return _change(task_id, task_definition(body), version(if_match), dry_run)
 
 
 @router.patch("/v1/tasks/<task_id>")
 def change(
-    task_id: str, body: Annotated[dict[str, Any], Body()], if_match: IfMatch = None
+    task_id: str,
+    body: Annotated[dict[str, Any], Body()],
+    dry_run: DryRun = "false",
+    if_match: IfMatch = None,
 ) -> Response[str]:
     present = services().tasks.get(task_id, version=version(if_match))
     definition = task_definition(body, present.definition.to_dict())
-    return _change(task_id, definition, present.version)
+    return _change(task_id, definition, present.version, dry_run)
 
 
 @router.delete("/v1/tasks/<task_id>")
@@ -223,7 +237,9 @@ def why(
     return answer(why_view(asked))
 
 
-def _change(task_id: str, definition: TaskDefinition, old: int | None) -> Response[str]:
+def _change(
+    task_id: str, definition: TaskDefinition, old: int | None, dry_run: DryRun
+) -> Response[str]:
     task = services().tasks.change(
         task_id,
         definition,
@@ -231,8 +247,17 @@ def _change(task_id: str, definition: TaskDefinition, old: int | None) -> Respon
         by=caller(router).name,
         now=now(),
         scope=scope(router),
+        dry_run=dry_run == "true",
     )
-    return answer(_view(task), version=task.version)
+    return _written(task, dry_run)
+
+
+def _written(
+    task: Task, dry_run: DryRun, status: HTTPStatus = HTTPStatus.OK
+) -> Response[str]:
+    if dry_run == "true":
+        return empty()
+    return answer(_view(task), status, version=task.version)
 
 
 def _view(task: Task) -> dict[str, Any]:

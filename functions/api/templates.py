@@ -17,6 +17,7 @@ from cronhop.domain.template import Template
 
 from .bodies import task_definition
 from .request import (
+    DryRun,
     IfMatch,
     Limit,
     Token,
@@ -34,15 +35,18 @@ router = Router()
 
 
 @router.post("/v1/templates")
-def create(body: Annotated[dict[str, Any], Body()]) -> Response[str]:
+def create(
+    body: Annotated[dict[str, Any], Body()], dry_run: DryRun = "false"
+) -> Response[str]:
     template = services().templates.create(
         task_definition(body),
         by=caller(router).name,
         now=now(),
         scope=scope(router),
         template_id=made_id(router),
+        dry_run=dry_run == "true",
     )
-    return _answer(template, HTTPStatus.CREATED)
+    return _written(template, dry_run, HTTPStatus.CREATED)
 
 
 @router.get("/v1/templates")
@@ -61,7 +65,10 @@ def get(template_id: str) -> Response[str]:
 
 @router.put("/v1/templates/<template_id>")
 def replace(
-    template_id: str, body: Annotated[dict[str, Any], Body()], if_match: IfMatch = None
+    template_id: str,
+    body: Annotated[dict[str, Any], Body()],
+    dry_run: DryRun = "false",
+    if_match: IfMatch = None,
 ) -> Response[str]:
     template = services().templates.change(
         template_id,
@@ -70,13 +77,17 @@ def replace(
         by=caller(router).name,
         now=now(),
         scope=scope(router),
+        dry_run=dry_run == "true",
     )
-    return _answer(template)
+    return _written(template, dry_run)
 
 
 @router.patch("/v1/templates/<template_id>")
 def change(
-    template_id: str, body: Annotated[dict[str, Any], Body()], if_match: IfMatch = None
+    template_id: str,
+    body: Annotated[dict[str, Any], Body()],
+    dry_run: DryRun = "false",
+    if_match: IfMatch = None,
 ) -> Response[str]:
     present = services().templates.get(template_id, version=version(if_match))
     template = services().templates.change(
@@ -86,8 +97,9 @@ def change(
         by=caller(router).name,
         now=now(),
         scope=scope(router),
+        dry_run=dry_run == "true",
     )
-    return _answer(template)
+    return _written(template, dry_run)
 
 
 @router.delete("/v1/templates/<template_id>")
@@ -113,6 +125,12 @@ def tasks(
         return made_view(task, template)
 
     return answer(listed(page, view, "task_id", query))
+
+
+def _written(
+    template: Template, dry_run: DryRun, status: HTTPStatus = HTTPStatus.OK
+) -> Response[str]:
+    return empty() if dry_run == "true" else _answer(template, status)
 
 
 def _answer(template: Template, status: HTTPStatus = HTTPStatus.OK) -> Response[str]:

@@ -13,6 +13,7 @@ from cronhop.domain.task import TaskKind
 from cronhop.services import runs
 from cronhop_cli import follow
 from cronhop_cli.task_form import SET_BY_CRONHOP, from_api, whole
+from tests.integration.test_api import CLAIMS
 
 
 @pytest.fixture
@@ -731,7 +732,7 @@ tasks:
     handle = cronhop.transport.handle_request
 
     def meanwhile(request):
-        if request.method == "POST" and request.url.path == "/v1/tasks":
+        if (request.method, request.url.raw_path) == ("POST", b"/v1/tasks"):
             api("PATCH", f"/v1/tasks/{task['task_id']}", {"timeout_s": 5})
         return handle(request)
 
@@ -743,6 +744,62 @@ tasks:
     assert "nightly dump: Precondition Failed" in done.err
     assert "done before that: created first" in done.err
     assert cronhop.json("tasks", "show", "nightly dump")["spec"]["command"] == "true"
+
+
+def test_a_plan_asks_the_api(cronhop, task, tmp_path):
+    """What only the API knows is told of all tasks before anything is done."""
+    path = tasks_file(
+        tmp_path,
+        """
+version: 1
+templates:
+  - {name: t, spec: {command: x, secrets: {A: none}}, targets: {servers: [web-1]}}
+tasks:
+  - {name: first, spec: {command: "true"}, targets: {servers: [web-1]}}
+  - name: second
+    spec: {command: "true"}
+    targets: {servers: [web-1]}
+    schedule: {cron: 0 0 30 2 *}
+  - {name: nightly dump, spec: {command: x, secrets: {A: none}}, targets: {servers: [web-1]}}
+""",
+    )
+    before = cronhop.json("tasks", "list")
+
+    for words in (["plan", path], ["apply", path, "--yes"]):
+        done = cronhop(*words)
+
+        assert (done.code, done.out) == (1, "")
+        assert [line.partition("tasks.yaml:")[2] for line in done.err.splitlines()] == [
+            "",
+            "4: spec.secrets.A: there is no credential 'none'",
+            (
+                "7: schedule.cron: day 30 never comes in the months given; write a day of"
+                " month up to 29, or other months"
+            ),
+            "11: spec.secrets.A: there is no credential 'none'",
+        ]
+    assert cronhop.json("tasks", "list") == before
+    assert cronhop.json("templates", "list")["items"] == []
+
+
+def test_who_may_not_write_sees_a_plan(cronhop, task, tmp_path, monkeypatch):
+    """It is not checked, which is said; nor is a refusal left in the audit."""
+    path = tasks_file(
+        tmp_path,
+        "version: 1\ntasks: [{name: x, spec: {command: x}, targets: {servers: [web-1]}}]",
+    )
+    monkeypatch.setitem(CLAIMS, "cognito:groups", "[viewer]")
+
+    done = cronhop("plan", path)
+    as_json = cronhop.json("plan", path)
+
+    assert done.code == 0
+    assert "1 to create" in done.out
+    assert "Your role may not change tasks" in done.err
+    assert not as_json["checked"]
+    monkeypatch.undo()
+    assert cronhop.json("plan", path)["checked"]
+    assert {one["status"] for one in cronhop.json("audit")["items"]} == {201}
 
 
 def test_a_folder_of_files(cronhop, web, tmp_path):

@@ -31,7 +31,7 @@ def losing(count):
                 query=query,
                 headers={name.lower(): value for name, value in self.headers.items()},
             )
-            if self.command != "GET":
+            if self.command != "GET" and "dry_run" not in query:
                 asked.append((self.command, answer.status))
                 if left[0] > 0:
                     left[0] -= 1

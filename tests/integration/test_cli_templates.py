@@ -283,7 +283,7 @@ def test_a_template_is_not_written_over(cronhop, file):
     handle = cronhop.transport.handle_request
 
     def meanwhile(request):
-        if request.method == "PUT":
+        if request.method == "PUT" and not request.url.query:
             path, body = request.url.path, {"timeout_s": 5}
             assert cronhop.transport.call("PATCH", path, body).status == 200
         return handle(request)

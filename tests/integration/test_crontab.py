@@ -119,7 +119,7 @@ def test_a_name_that_is_taken_meanwhile_makes_none(world, load, monkeypatch):
     """All or none holds against a race as well."""
     load("0 0 * * * a", dry_run=False)
     before = len(world.rows("tasks"))
-    monkeypatch.setattr(tasks, "holder", lambda name: None)
+    monkeypatch.setattr(tasks, "require_name", lambda *args: None)
 
     raced = load("0 0 * * * b\n0 0 * * * a", dry_run=False)
 

@@ -64,14 +64,16 @@ class Api:
                 return None
             raise
 
-    def post(self, path: str, body: object = None) -> dict[str, Any]:
+    def post(self, path: str, body: object = None, **query: object) -> dict[str, Any]:
         """Ask for something, and get one of it, however often it has to be sent."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return self.send("POST", path, body=body or {}, headers=headers)
+        return self.send("POST", path, query=query, body=body or {}, headers=headers)
 
-    def put(self, path: str, body: object, etag: str | None = None) -> dict[str, Any]:
+    def put(
+        self, path: str, body: object, etag: str | None = None, **query: object
+    ) -> dict[str, Any]:
         """Replace something, if it is still the version of `etag`."""
-        return self.send("PUT", path, body=body, headers=_if_match(etag))
+        return self.send("PUT", path, query=query, body=body, headers=_if_match(etag))
 
     def patch(self, path: str, body: object) -> dict[str, Any]:
         """Change something by a merge patch."""

@@ -121,7 +121,7 @@ def show_plan(
 ) -> None:
     """Show what applying a file would change, field by field. Nothing is changed.
 
-    Tasks and templates are known by their names. What is not in the file is left
+    The API is asked whether it would do it, if you may change tasks. Tasks and templates are known by their names. What is not in the file is left
     alone.
     """
     here = session.of(context)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.text import Text
 
 from .api import Api
-from .errors import Failure
+from .errors import Failure, Refused
 from .names import near, server_names
 from .task_file import Written, counted
 from .task_form import (
@@ -25,10 +25,11 @@ from .task_form import (
     whole,
     with_servers,
 )
-from .terminal import console, visible
+from .terminal import console, note, visible
 
 PARAMETERS = "parameters"  # a list whose items are told by their names
 CREATE, CHANGE, NONE = "create", "change", "none"
+TASKS_WRITE = "tasks.write"  # the right to change tasks and templates
 _STYLE = {CREATE: ("+", "green"), CHANGE: ("~", "yellow")}
 
 
@@ -82,13 +83,19 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What becomes of what a file says; `left_alone` are not in it.
+    """What becomes of what a file says.
 
-    Templates are among these only if the file has any.
+    | field      | meaning                                                         |
+    |------------|-----------------------------------------------------------------|
+    | changes    | in the file's order                                             |
+    | left_alone | not in the file; templates only if the file has any             |
+    | is_checked | whether the API would do all of it; who may not change tasks    |
+    |            | cannot ask                                                      |
     """
 
     changes: tuple[Change, ...]
     left_alone: tuple[Entity, ...]
+    is_checked: bool
 
     @property
     def to_do(self) -> tuple[Change, ...]:
@@ -100,11 +107,15 @@ class Plan:
         return {
             "changes": [one.to_dict() for one in self.changes],
             "left_alone": len(self.left_alone),
+            "checked": self.is_checked,
         }
 
 
 def make(api: Api, wanted: Sequence[Written]) -> Plan:
-    """Return what would have to be done. Raises Failure if it cannot be."""
+    """Return what would have to be done. Raises Failure if it cannot be.
+
+    The API is asked of each change whether it would do it, and does nothing.
+    """
     names = server_names(api)
     ids = {name: server_id for server_id, name in names.items()}
     present = {
@@ -128,9 +139,16 @@ def make(api: Api, wanted: Sequence[Written]) -> Plan:
             )
     if problems:
         raise Failure("this cannot be applied", details=tuple(problems))
+    may_ask = TASKS_WRITE in api.get("/v1/me")["actions"]
+    if may_ask and (
+        refusals := list(_refusals(api, zip(wanted, changes, strict=True)))
+    ):
+        raise Failure("this cannot be applied", details=tuple(refusals))
     left_alone = present.keys() - {(one.entity, one.form["name"]) for one in wanted}
     return Plan(
-        changes=tuple(changes), left_alone=tuple(entity for entity, _ in left_alone)
+        changes=tuple(changes),
+        left_alone=tuple(entity for entity, _ in left_alone),
+        is_checked=may_ask,
     )
 
 
@@ -156,6 +174,18 @@ def of_fields(name: str, before: Task, after: Task, version: int) -> Change:
         version=version,
         differences=found,
     )
+
+
+def _refusals(api: Api, changes: Iterable[tuple[Written, Change]]) -> Iterator[str]:
+    """Yield why the API would not do something, and where that stands."""
+    for one, change in changes:
+        try:
+            if change.action != NONE:
+                _send(api, change, dry_run="true")
+        except Refused as refused:
+            whole = f"{change.label}: {refused.message}"
+            for text in refused.details or (whole,):
+                yield f"{one.place}: {text}"
 
 
 def _unknown_servers(form: Task, place: str, ids: dict[str, str]) -> list[str]:
@@ -245,6 +275,8 @@ def show(plan: Plan) -> None:
     if plan.left_alone:
         summary += f" Not in it, and left alone: {counted(plan.left_alone)}."
     screen.print(Text(summary, style="bold"), soft_wrap=True)
+    if plan.to_do and not plan.is_checked:
+        note("Your role may not change tasks: whether the API would is not checked.")
 
 
 def lines(change: Change) -> Iterator[Text]:
@@ -300,10 +332,14 @@ def apply(api: Api, plan: Plan, *, done: list[str]) -> None:
     What was changed since the plan was made is not written over.
     """
     for change in plan.to_do:
-        path = f"/v1/{change.entity}s"
-        if change.action == CREATE:
-            api.post(path, change.body)
-            done.append(f"created {change.label}")
-        else:
-            api.put(f"{path}/{change.entity_id}", change.body, f'"{change.version}"')
-            done.append(f"changed {change.label}")
+        _send(api, change)
+        done.append(f"{change.action}d {change.label}")
+
+
+def _send(api: Api, change: Change, **query: str) -> None:
+    path = f"/v1/{change.entity}s"
+    if change.action == CREATE:
+        api.post(path, change.body, **query)
+    else:
+        path = f"{path}/{change.entity_id}"
+        api.put(path, change.body, f'"{change.version}"', **query)

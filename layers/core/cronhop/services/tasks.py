@@ -54,16 +54,21 @@ class Tasks:
         scope: Scope = EVERYWHERE,
         template: Origin | None = None,
         task_id: str | None = None,
+        dry_run: bool = False,
     ) -> Task:
         """Put a task on record, and send it if it is due within the look-ahead.
 
-        Once, if its id is given, and sent by the tick if the first attempt died.
-        Raises Invalid, Conflict if its name is taken, Forbidden.
+        Once, if its id is given, and sent by the tick if the first attempt died. With
+        `dry_run` nothing is written, but all is checked. Raises Invalid, Conflict if
+        its name is taken, Forbidden.
         """
         if made := self.made(task_id):
             return made
         kept = self.checked(definition, scope)
         task = _new(kept, by=by, now=now, template=template, task_id=task_id)
+        if dry_run:
+            store.require_name(kept.name, task.task_id)
+            return task
         store.add(task)
         self.dispatcher.send_task(task, now)
         return task
@@ -106,17 +111,6 @@ class Tasks:
             return []
         return [one for one in map(self.made, task_ids) if one]
 
-    def try_out(
-        self, definition: TaskDefinition, *, task_id: str, now: datetime
-    ) -> None:
-        """Ensure that a task of this id could be made just now, or is there.
-
-        Raises Invalid, Conflict if its name is another's.
-        """
-        _new(self.checked(definition), by="", now=now)
-        if store.holder(definition.name) not in {None, task_id}:
-            raise Conflict(f"the name {definition.name!r} is taken", field="name")
-
     def change(
         self,
         task_id: str,
@@ -126,12 +120,14 @@ class Tasks:
         by: str,
         now: datetime,
         scope: Scope = EVERYWHERE,
+        dry_run: bool = False,
     ) -> Task:
         """Let the task be as defined. Raises Invalid, NotFound, Conflict, Forbidden.
 
         A change of schedule or of `enabled` starts from now: slots that are on
-        record already go on only if the new schedule has them too. Raises
-        PreconditionFailed if `version` is given and not the present one.
+        record already go on only if the new schedule has them too. With `dry_run`
+        nothing is written, but all is checked. Raises PreconditionFailed if
+        `version` is given and not the present one.
         """
         old = self.get(task_id, version=version)
         scope.require(old.definition.environment)
@@ -143,7 +139,6 @@ class Tasks:
         _check(new)
         if definition.schedule != old.definition.schedule:
             _check_upcoming(new, now)
-        self.dispatcher.send_overdue(old, now)
         if _timing(definition) != _timing(old.definition):
             new = replace(
                 new,
@@ -151,6 +146,10 @@ class Tasks:
                 next_run=following(new, now),
                 invalid=None,
             )
+        if dry_run:
+            store.require_name(definition.name, task_id)
+            return new
+        self.dispatcher.send_overdue(old, now)
         store.replace(old, new, by=by)
         if new.schedule_version != old.schedule_version:
             self.dispatcher.send_task(new, now)

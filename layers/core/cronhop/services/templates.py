@@ -36,10 +36,12 @@ class Templates:
         now: datetime,
         scope: Scope = EVERYWHERE,
         template_id: str | None = None,
+        dry_run: bool = False,
     ) -> Template:
         """Put a template on record; once, if its id is given.
 
-        Raises Invalid, Conflict if its name is taken, Forbidden.
+        With `dry_run` nothing is written, but all is checked. Raises Invalid,
+        Conflict if its name is taken, Forbidden.
         """
         if template_id and (made := store.get(template_id)):
             return made
@@ -51,7 +53,10 @@ class Templates:
             created_at=now,
             updated_at=now,
         )
-        store.add(template)
+        if dry_run:
+            store.require_name(template)
+        else:
+            store.add(template)
         return template
 
     def change(
@@ -63,11 +68,13 @@ class Templates:
         by: str,
         now: datetime,
         scope: Scope = EVERYWHERE,
+        dry_run: bool = False,
     ) -> Template:
         """Let the template be as defined; the tasks made of it stay as they are.
 
-        Raises Invalid, NotFound, Conflict, Forbidden; PreconditionFailed if
-        `version` is given and not the present one.
+        With `dry_run` nothing is written, but all is checked. Raises Invalid,
+        NotFound, Conflict, Forbidden; PreconditionFailed if `version` is given and
+        not the present one.
         """
         old = self.get(template_id, version=version)
         new = replace(
@@ -76,7 +83,10 @@ class Templates:
             version=old.version + 1,
             updated_at=now,
         )
-        store.replace(old, new, by=by)
+        if dry_run:
+            store.require_name(new)
+        else:
+            store.replace(old, new, by=by)
         return new
 
     def get(self, template_id: str, *, version: int | None = None) -> Template:
@@ -116,10 +126,12 @@ class Templates:
         now: datetime,
         scope: Scope = EVERYWHERE,
         task_id: str | None = None,
+        dry_run: bool = False,
     ) -> Task:
         """Make a task of the template, with these values as its defaults.
 
-        `definition` is the template's with what the task has of its own. Raises
+        `definition` is the template's with what the task has of its own. With
+        `dry_run` nothing is written, but all is checked. Raises
         Invalid naming a value that does not fit, Conflict if the name is taken,
         Forbidden.
         """
@@ -131,6 +143,7 @@ class Templates:
             scope=scope,
             template=template.origin,
             task_id=task_id,
+            dry_run=dry_run,
         )
 
     def tasks_of(

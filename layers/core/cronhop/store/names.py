@@ -39,17 +39,17 @@ def named_write(
     except TransactWriteError as exc:
         codes = {reason.code for reason in exc.cancellation_reasons if reason}
         if "ConditionalCheckFailed" in codes:
-            if name_holder(model, name_key(name, space=space)) not in {None, holder}:
-                raise Conflict(f"the name {name!r} is taken", field="name") from exc
+            require_name(model, name=name, holder=holder, space=space)
             raise PreconditionFailed("it was changed since you read it") from exc
         if "TransactionConflict" in codes:
             raise Conflict("it is just being changed by somebody else") from exc
         raise
 
 
-def name_holder(model: type[Model], key: str) -> str | None:
-    """Return who has the name of this key, None if nobody has."""
-    row: Any = read(model, key)
-    if row is None:
-        return None
-    return str(row.holder)
+def require_name(
+    model: type[Model], *, name: str, holder: str, space: str = "name"
+) -> None:
+    """Ensure that nobody else has this name just now. Raises Conflict."""
+    row: Any = read(model, name_key(name, space=space))
+    if row is not None and row.holder != holder:
+        raise Conflict(f"the name {name!r} is taken", field="name")

@@ -30,6 +30,7 @@ from cronhop.domain.hold import Hold
 from cronhop.domain.ids import shard_of
 from cronhop.domain.task import Origin, Task, TaskDefinition
 from cronhop.errors import Conflict, PreconditionFailed
+from cronhop.store import names
 from cronhop.store.attributes import (
     LISTED,
     HoldAttribute,
@@ -46,7 +47,7 @@ from cronhop.store.connection import (
     transaction,
     update,
 )
-from cronhop.store.names import name_holder, name_key, named_write
+from cronhop.store.names import name_key, named_write
 from cronhop.store.page import OLDEST, Page, Window, cut
 from cronhop.store.readable import read_each
 
@@ -182,9 +183,9 @@ def fit(targets: int) -> int:
     return MAX_WRITES // (WRITES + targets)
 
 
-def holder(name: str) -> str | None:
-    """Return the id of the task that has this name, None if none has."""
-    return name_holder(TaskRow, name_key(name))
+def require_name(name: str, task_id: str) -> None:
+    """Ensure that no other task has this name just now. Raises Conflict."""
+    names.require_name(TaskRow, name=name, holder=task_id)
 
 
 def replace(old: Task, new: Task, *, by: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from cronhop.domain.task import TaskDefinition
 from cronhop.domain.template import Template
+from cronhop.store import names
 from cronhop.store.connection import read
 from cronhop.store.names import name_key, named_write
 from cronhop.store.page import Page
@@ -70,6 +71,16 @@ def replace(old: Template, new: Template, *, by: str) -> None:
             write.delete(_name_row(old))
             write.save(_name_row(new), condition=TaskRow.task_id.does_not_exist())
         write.save(_version_row(new, by=by))
+
+
+def require_name(template: Template) -> None:
+    """Ensure that no other template has its name just now. Raises Conflict."""
+    names.require_name(
+        TaskRow,
+        name=template.definition.name,
+        holder=template_key(template.template_id),
+        space=_SPACE,
+    )
 
 
 def remove(template: Template) -> None:
