@@ -121,8 +121,8 @@ def show_plan(
 ) -> None:
     """Show what applying a file would change, field by field. Nothing is changed.
 
-    The API is asked whether it would do it, if you may change tasks. Tasks and templates are known by their names. What is not in the file is left
-    alone.
+    The API is asked whether it would do it, if you may change tasks. Tasks and
+    templates are known by their names. What is not in the file is left alone.
     """
     here = session.of(context)
     made = plan.make(here.api, read_all(file))
