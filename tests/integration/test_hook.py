@@ -2,11 +2,12 @@
 
 import socket
 import ssl
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from cronhop.errors import DeliveryFailed
+from cronhop.web import hook as hook_module
 from cronhop.web.hook import Hook
 from tests.hook import certificate, receiver
 from tests.sshd import LOOPBACK, free_port
@@ -77,11 +78,13 @@ def test_the_certificate_has_to_be_the_hosts(tmp_path):
     with receiver(tls=file) as server:
         trusting = Hook(allowed=LOOPBACK, context=context)
         trusting.post(f"https://localhost:{server.port}/", b"{}", HEADERS)
-        for hook, host in (
-            (trusting, "127.0.0.1"),
-            (Hook(allowed=LOOPBACK), "localhost"),
+        for hook, host, why in (
+            (trusting, "127.0.0.1", "'127.0.0.1' doesn't match 'localhost'"),
+            (Hook(allowed=LOOPBACK), "localhost", "self-signed certificate"),
         ):
-            with pytest.raises(DeliveryFailed, match="no answer: SSLError"):
+            with pytest.raises(
+                DeliveryFailed, match=f"certificate is not valid.*{why}"
+            ):
                 hook.post(f"https://{host}:{server.port}/", b"{}", HEADERS)
 
     assert len(server.got) == 1
@@ -110,7 +113,7 @@ def test_a_url_that_may_not_be_is_not_used(url):
 
 def test_nobody_there_is_a_failure(hook):
     """Not an error of ours."""
-    with pytest.raises(DeliveryFailed, match="no answer: NewConnectionError"):
+    with pytest.raises(DeliveryFailed, match="no answer: connection refused"):
         hook.post(f"http://127.0.0.1:{free_port()}/", b"{}", HEADERS)
 
 
@@ -127,6 +130,35 @@ def test_who_answers_nonsense_is_a_failure(hook):
 
         thread = Thread(target=answer)
         thread.start()
-        with pytest.raises(DeliveryFailed, match="no answer"):
+        with pytest.raises(DeliveryFailed, match="no answer: the connection ended"):
             hook.post(f"http://127.0.0.1:{listener.getsockname()[1]}/", b"{}", HEADERS)
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "said", "why"),
+    [
+        ("http", b"", "it took longer than 0.3 s"),
+        ("https", b"HTTP/1.1 400 no\r\n\r\n", "it does not speak TLS as we do"),
+    ],
+)
+def test_why_there_is_no_answer_is_told(hook, monkeypatch, scheme, said, why):
+    """In words that say where to look, not in a library's."""
+    monkeypatch.setattr(hook_module, "ANSWER_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        done = Event()
+
+        def answer():
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(said)
+                done.wait(20)
+
+        thread = Thread(target=answer)
+        thread.start()
+        port = listener.getsockname()[1]
+        with pytest.raises(DeliveryFailed, match=why):
+            hook.post(f"{scheme}://127.0.0.1:{port}/", b"{}", HEADERS)
+        done.set()
         thread.join()

@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from cronhop.domain.address import is_refused
 from cronhop.domain.notification import check_url
@@ -70,7 +71,7 @@ class Hook:
                     is_taken = answer.status // 100 == 2  # noqa: PLR2004
                     text = b"" if is_taken else answer.read(QUOTED)
             except (HTTPError, OSError) as exc:
-                raise DeliveryFailed(f"no answer: {type(exc).__name__}") from exc
+                raise DeliveryFailed(f"no answer: {_in_words(exc)}") from exc
         if not is_taken:
             said = "".join(
                 char if char.isprintable() else "?"
@@ -114,6 +115,24 @@ class Hook:
             if not is_refused(text, allowed=self._allowed, refused=self._refused):
                 return text
         raise DeliveryFailed(f"{host} is at an address that is never connected to")
+
+
+def _in_words(exc: Exception) -> str:
+    """Return why there was no answer, and of the URL at most its host."""
+    cause = exc.__cause__ or exc.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not valid: {cause.verify_message}"
+    if isinstance(cause, CertificateError):  # urllib3's, of an address
+        return f"its certificate is not valid: {cause}"
+    if isinstance(cause, ssl.SSLError):
+        return "it does not speak TLS as we do"
+    if isinstance(exc, ReadTimeoutError):
+        return f"it took longer than {ANSWER_S} s"
+    if isinstance(cause, TimeoutError):
+        return f"no connection within {CONNECT_S} s"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return "the connection ended"
 
 
 def _retry_after(text: str | None) -> int | None:
