@@ -26,6 +26,14 @@ def shared_world():
 
 
 @pytest.fixture
+def api(world):
+    """The API over the world's tables."""
+    wiring.services.cache_clear()
+    yield Client(handler.handler)
+    wiring.services.cache_clear()
+
+
+@pytest.fixture
 def server(world, sshd):
     """The real sshd, on record."""
     return world.add_server(sshd)

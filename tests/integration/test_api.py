@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from api import handler, wiring
+from api import wiring
 from cronhop.domain.host_key import fingerprint
 from cronhop.domain.run import Chunk, Outcome, State, StreamRecord
 from cronhop.services import servers as servers_module
@@ -92,14 +92,6 @@ class Client:
         )
         contract.check(method, path, told)
         return told
-
-
-@pytest.fixture
-def api(world):
-    """The API over the world's tables."""
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
 
 
 @pytest.fixture

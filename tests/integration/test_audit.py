@@ -6,23 +6,15 @@ from datetime import UTC, datetime, timedelta
 import boto3
 import pytest
 
-from api import handler, wiring
+from api import handler
 from cronhop.domain.audit import MAX_BYTES, AuditRecord
 from cronhop.domain.ids import new_id
 from cronhop.services import tasks as tasks_module
 from cronhop.services.audit import Audit
-from tests.integration.test_api import CLAIMS, Client, server_body
+from tests.integration.test_api import CLAIMS, server_body
 from tests.world import PREFIX, REGION
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def api(world):
-    """The API over the world's tables."""
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
 
 
 @pytest.fixture

@@ -4,24 +4,22 @@ from datetime import timedelta
 
 import pytest
 
-from api import handler, wiring
+from api import wiring
 from cronhop.domain.ids import slot_run_id
 from cronhop.domain.run import State, Stream
 from cronhop.domain.task import Overlap, Script
 from cronhop.store import runs
-from tests.integration.test_api import Client, fields
+from tests.integration.test_api import fields
 
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def api(world, monkeypatch):
+def api(api, world, monkeypatch):
     """The API over the world's tables, at the world's time."""
-    wiring.services.cache_clear()
     monkeypatch.setattr(wiring, "now", world.clock)
     monkeypatch.setattr("api.tasks.now", world.clock)
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
+    return api
 
 
 @pytest.fixture

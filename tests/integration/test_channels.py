@@ -2,20 +2,12 @@
 
 import pytest
 
-from api import handler, wiring
 from cronhop.domain.notification import Occasion
-from tests.integration.test_api import Client, fields
+from tests.integration.test_api import fields
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:test-ops"
 HOOK = {"name": "hook", "kind": "webhook", "url": "https://hooks.example.org/x?y=1"}
 RULE = {"name": "bad nights", "on": ["failure", "missed"], "channels": ["hook"]}
-
-
-@pytest.fixture
-def api(world):
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
 
 
 @pytest.fixture

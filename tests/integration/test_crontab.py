@@ -2,11 +2,10 @@
 
 import pytest
 
-from api import handler, wiring
 from cronhop.domain.ids import slot_run_id
 from cronhop.domain.run import State, Stream
 from cronhop.store import tasks
-from tests.integration.test_api import Client, fields
+from tests.integration.test_api import fields
 
 TEXT = """SHELL=/bin/sh
 PATH=/usr/bin:/bin
@@ -16,14 +15,6 @@ CRON_TZ=Europe/Berlin
 30 1 * * * pg_dump app%yes%no
 @hourly sync
 """
-
-
-@pytest.fixture
-def api(world):
-    """The API over the world's tables."""
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
 
 
 @pytest.fixture

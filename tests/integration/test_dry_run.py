@@ -4,21 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from api import handler, wiring
-from tests.integration.test_api import CLAIMS, Client, server_body, task_body
+from tests.integration.test_api import CLAIMS, server_body, task_body
 
 HERE = CLAIMS | {"cognito:groups": "[operator:here]"}
 VIEWER = CLAIMS | {"cognito:groups": "[viewer]"}
 DRY = "dry_run=true"
 NO_ID = "0" * 26
-
-
-@pytest.fixture
-def api(world):
-    """The API over the world's tables."""
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
 
 
 @pytest.fixture

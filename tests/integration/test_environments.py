@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from api import handler, wiring
 from cronhop.domain.access import Scope
 from cronhop.domain.run import State
 from cronhop.domain.server import ServerDefinition
@@ -13,7 +12,7 @@ from cronhop.errors import Conflict
 from cronhop.services.gate import MOVED
 from cronhop.services.why import Why
 from cronhop.store import runs
-from tests.integration.test_api import CLAIMS, Client
+from tests.integration.test_api import CLAIMS
 
 OF_STAGING = {**CLAIMS, "username": "bob", "cognito:groups": "[operator:staging]"}
 
@@ -149,13 +148,6 @@ def test_why_tells_nothing_of_before_a_move(world, staging):
 
     assert mine.run
     assert theirs.run is None
-
-
-@pytest.fixture
-def api(world):
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
 
 
 def test_a_server_shows_the_executions_of_visible_runs_only(world, sshd, api):

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from api import handler, wiring
 from cronhop.domain.find import RunFilter, TaskFilter, TaskStatus
 from cronhop.domain.run import State, Trigger
 from cronhop.domain.schedule import CronSchedule
@@ -13,17 +12,16 @@ from cronhop.domain.task import TaskKind
 from cronhop.errors import Conflict, Invalid, NotFound
 from cronhop.store import runs, tasks
 from cronhop.store.page import NEWEST, OLDEST, Window
-from tests.integration.test_api import Client, fields
+from tests.integration.test_api import fields
 from tests.world import NOW
 
 
 @pytest.fixture
-def api(world, monkeypatch):
-    wiring.services.cache_clear()
+def api(api, world, monkeypatch):
+    """The API over the world's tables, at the world's time."""
     monkeypatch.setattr("api.tasks.now", world.clock)
     monkeypatch.setattr("api.runs.now", world.clock)
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
+    return api
 
 
 def all_of(listing, **wanted):

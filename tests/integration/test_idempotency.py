@@ -5,25 +5,18 @@ from datetime import timedelta
 
 import pytest
 
-from api import handler, idempotency, wiring
+from api import idempotency, wiring
 from cronhop.domain.notification import Delivery
 from cronhop.domain.request import KEPT_FOR, LEASE, KeptAnswer
 from cronhop.errors import InProgress
 from cronhop.services.dispatch import Dispatcher
 from cronhop.services.requests import Requests
 from cronhop.store import notifications, runs
-from tests.integration.test_api import CLAIMS, Client, server_body, task_body
+from tests.integration.test_api import CLAIMS, server_body, task_body
 from tests.world import Killed
 
 KEY = {"idempotency-key": "4cbd1f1e-6b0b-4c53-9cf1-2d6de0d3f9b7"}
 OTHER = {**CLAIMS, "sub": "0001", "username": "bob"}
-
-
-@pytest.fixture
-def api(world):
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
 
 
 @pytest.fixture

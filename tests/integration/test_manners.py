@@ -2,10 +2,9 @@
 
 import pytest
 
-from api import handler, wiring
 from api.manners import SECURITY_HEADERS
 from cronhop.services.tasks import Tasks
-from tests.integration.test_api import CLAIMS, Client, server_body, task_body
+from tests.integration.test_api import CLAIMS, server_body, task_body
 
 # Made by a POST, shown and changed with an ETag.
 VERSIONED = {
@@ -19,13 +18,6 @@ VERSIONED = {
 }
 NAMED_BY_ID = {"servers", "tasks", "templates"}
 STALE = {"if-match": '"7"'}
-
-
-@pytest.fixture
-def api(world):
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api import handler, wiring
 from cronhop.domain.credential import Secret
 from cronhop.domain.message import Message, MessageKind
 from cronhop.domain.parameter import Parameter, ParameterType, ParameterWord
@@ -17,7 +16,7 @@ from cronhop.domain.targets import Targets
 from cronhop.domain.task import Overlap, Script
 from cronhop.errors import Conflict
 from cronhop.store import runs, servers, tasks, values
-from tests.integration.test_api import Client, fields, task_body
+from tests.integration.test_api import fields, task_body
 from tests.integration.test_environments import move
 from tests.sshd import keypair
 from tests.world import Killed
@@ -85,14 +84,6 @@ def printing(world, server, count):
         ),
         parameters=tuple(parameter(name) for name in names),
     )
-
-
-@pytest.fixture
-def api(world):
-    """The API over the world's tables."""
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
 
 
 @pytest.fixture

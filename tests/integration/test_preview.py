@@ -2,18 +2,9 @@
 
 import pytest
 
-from api import handler, wiring
-from tests.integration.test_api import Client, fields
+from tests.integration.test_api import fields
 
 BERLIN = "Europe/Berlin"
-
-
-@pytest.fixture
-def api(world):
-    """The API over the world's tables."""
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
 
 
 def preview(api, schedule, after, count=2, **more):

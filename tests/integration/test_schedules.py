@@ -2,17 +2,8 @@
 
 import pytest
 
-from api import handler, wiring
 from cronhop.store import tasks
-from tests.integration.test_api import Client, fields
-
-
-@pytest.fixture
-def api(world):
-    """The API over the world's tables."""
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
+from tests.integration.test_api import fields
 
 
 @pytest.fixture

@@ -4,21 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from api import handler, wiring
 from cronhop.services import statistics
-from tests.integration.test_api import CLAIMS, Client, fields
+from tests.integration.test_api import CLAIMS, fields
 from tests.world import NOW
 
 TODAY = NOW.date().isoformat()
 DAYS = f"from=2026-05-31&to={TODAY}"
-
-
-@pytest.fixture
-def api(world):
-    """The API over the world's tables."""
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
 
 
 def run(world, task):

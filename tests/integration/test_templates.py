@@ -4,22 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from api import handler, wiring
 from cronhop.domain.credential import Secret
 from cronhop.domain.ids import new_id
 from cronhop.domain.run import State, Stream, Trigger
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import ServerStatus
 from cronhop.store import tasks
-from tests.integration.test_api import CLAIMS, Client, fields
-
-
-@pytest.fixture
-def api(world):
-    """The API over the world's tables."""
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
+from tests.integration.test_api import CLAIMS, fields
 
 
 @pytest.fixture

@@ -20,14 +20,6 @@ ISSUED = {
 
 
 @pytest.fixture
-def api(world):
-    """The API of a stack with its own pool."""
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
-
-
-@pytest.fixture
 def other(world, monkeypatch):
     """The API of a stack whose users somebody else has."""
     monkeypatch.setenv("CRONHOP_OIDC_ISSUER", "https://id.example.org/")

@@ -4,27 +4,18 @@ from datetime import date, timedelta
 
 import pytest
 
-from api import handler, wiring
 from cronhop.domain.ids import slot_run_id
 from cronhop.domain.run import State
 from cronhop.domain.schedule import CronSchedule
 from cronhop.domain.server import ServerStatus
 from cronhop.store import connection, runs, tasks
-from tests.integration.test_api import Client, fields
+from tests.integration.test_api import fields
 
 
 @pytest.fixture
 def server(world):
     """A server that nobody visits: what starts there stays running."""
     return world.add_server(status=ServerStatus.MAINTENANCE)
-
-
-@pytest.fixture
-def api(world):
-    """The API over the world's tables."""
-    wiring.services.cache_clear()
-    yield Client(handler.handler)
-    wiring.services.cache_clear()
 
 
 def go_through(world, task, slots=1):
