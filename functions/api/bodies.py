@@ -58,7 +58,7 @@ from cronhop.domain.task import (
 from cronhop.domain.variable import check_variable
 from cronhop.errors import Invalid
 
-from .fields import EachOnce, Printable, Slug, StrictBody, Word, not_yet, told
+from .fields import PRINTABLE, EachOnce, Slug, StrictBody, Word, not_yet, told
 from .schedule_body import ScheduleBody, other_form
 from .specs import FileTransferBody, ServiceControlBody
 
@@ -209,7 +209,7 @@ class ServerBody(StrictBody):
     ]
     credential: Slug
     host_keys: Annotated[
-        list[Annotated[Printable, StringConstraints(max_length=8192)]],
+        list[Annotated[str, StringConstraints(max_length=8192), PRINTABLE]],
         Field(max_length=MAX_HOST_KEYS),
     ] = []
     environment: Word | None = None
@@ -294,7 +294,7 @@ class ParameterBody(StrictBody):
 
     name: Annotated[str, told(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
     type: Literal["string", "enum", "integer", "boolean", "server", "secret"]
-    description: Annotated[Printable, told(maxLength=MAX_DESCRIPTION)] = ""
+    description: Annotated[str, told(maxLength=MAX_DESCRIPTION), PRINTABLE] = ""
     default: Annotated[
         str | int | bool | None,
         PlainValidator(_scalar, json_schema_input_type=str | int | bool | None),

@@ -52,8 +52,9 @@ def _each_once(values: list[T]) -> list[T]:
     return values
 
 
-Printable = Annotated[str, AfterValidator(_printable)]
-Word = Annotated[Printable, StringConstraints(min_length=1, max_length=100)]
+# After the bounds of a text: pydantic words those behind it as those of a list.
+PRINTABLE = AfterValidator(_printable)
+Word = Annotated[str, StringConstraints(min_length=1, max_length=100), PRINTABLE]
 Slug = Annotated[
     str,
     StringConstraints(

@@ -22,7 +22,7 @@ from cronhop.domain.schedule import (
 )
 from cronhop.errors import Invalid
 
-from .fields import Printable, Slug, StrictBody, told
+from .fields import PRINTABLE, Slug, StrictBody, told
 
 FIRST_YEAR, LAST_YEAR = 1970, 9899
 MAX_CALENDARS = 10  # that one schedule names
@@ -96,7 +96,7 @@ class HoldBody(StrictBody):
     """A pause, or the freeze."""
 
     until: Instant | None = None
-    reason: Annotated[Printable, StringConstraints(max_length=200)] = ""
+    reason: Annotated[str, StringConstraints(max_length=200), PRINTABLE] = ""
 
 
 class BackfillBody(StrictBody):

@@ -282,6 +282,17 @@ def test_a_tag_may_be_named_like_a_type_of_the_store(api, server, key):
     assert api("GET", "/v1/servers").body["items"][0]["tags"] == {key: "x"}
 
 
+def test_a_name_that_is_too_long_is_told_in_characters(api, credential):
+    """A text is no list of items."""
+    answer = api("POST", "/v1/servers", server_body(name="a" * 101))
+
+    (error,) = answer.body["errors"]
+    assert error == {
+        "field": "name",
+        "message": "string should have at most 100 characters",
+    }
+
+
 def test_two_servers_never_share_a_name(api, server):
     """The second one is a conflict that names the field."""
     answer = api("POST", "/v1/servers", server_body())
