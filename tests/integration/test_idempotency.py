@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from api import idempotency, wiring
+from cronhop.domain.instant import instant
 from cronhop.domain.notification import Delivery
 from cronhop.domain.request import KEPT_FOR, LEASE, KeptAnswer
 from cronhop.errors import InProgress
@@ -191,14 +192,14 @@ def made(world):
     return [world.rows(noun) for noun in nouns], [one["Name"] for one in secrets]
 
 
+def raise_killed(*args):
+    raise Killed
+
+
 def lose(api, monkeypatch, path, body):
     """Let a request be done whose worker dies before it can answer."""
-
-    def die(*args):
-        raise Killed
-
     with monkeypatch.context() as patch:
-        patch.setattr(Requests, "keep", die)
+        patch.setattr(Requests, "keep", raise_killed)
         with pytest.raises(Killed):
             api("POST", path, body, headers=KEY)
 
@@ -366,6 +367,49 @@ def test_a_backfill_is_made_once(api, world, server, clock, monkeypatch):
     assert len(before) == 3
     assert [slot["run_id"] for slot in answer.body["slots"]] == before
     assert [run.run_id for run in world.all_runs()] == before
+
+
+@pytest.mark.parametrize("change", ["removed", "another schedule", "no schedule"])
+@pytest.mark.parametrize("left", [1, 3])
+def test_a_backfill_is_what_it_was(
+    api, world, server, clock, monkeypatch, change, left
+):
+    """The runs that were made stay those of their slots, whatever the task is now."""
+    body = task_body(server, name="hourly", schedule={"cron": "0 * * * *"})
+    path = f"/v1/tasks/{api('POST', '/v1/tasks', body).body['task_id']}"
+    asked = {
+        "from": instant(clock().replace(microsecond=0) - timedelta(seconds=10799)),
+        "to": instant(clock().replace(microsecond=0)),
+        "dry_run": False,
+    }
+    added, add = [], runs.add
+
+    def die(run):
+        if len(added) == left:
+            raise Killed
+        added.append(run)
+        return add(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "add", die)
+        if left == 3:
+            patch.setattr(Requests, "keep", raise_killed)
+        with pytest.raises(Killed):
+            api("POST", f"{path}/backfill", asked, headers=KEY)
+    assert len(added) == left
+    patched = {"another schedule": {"cron": "30 * * * *"}, "no schedule": None}
+    if change == "removed":
+        assert api("DELETE", path).status == 204
+    else:
+        assert api("PATCH", path, {"schedule": patched[change]}).status == 200
+    clock.now += LEASE + timedelta(seconds=1)
+
+    answer = api("POST", f"{path}/backfill", asked, headers=KEY)
+
+    assert answer.status == 202, answer.body
+    made = [(instant(run.slot), run.run_id) for run in world.all_runs()]
+    assert [(one["at"], one["run_id"]) for one in answer.body["slots"]] == made
+    assert len(made) == left
 
 
 def test_no_secret_is_kept_of_a_request(api, world):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -57,24 +58,33 @@ class Backfill:
         Those that are completed, or not over yet, are left out but for `again`.
         Each gets a run of its own, which waits for the ones before it where the
         task's runs may not overlap. With `dry_run` nothing is made; with a `made_id`
-        each is made once, however often this is repeated. Raises NotFound; Invalid
-        if that is not the past, there is no slot, or too many.
+        each is made once, however often this is repeated: what was made is all of it
+        if the task is gone by then, or has other slots. Raises NotFound; Invalid if
+        that is not the past, there is no slot, or too many.
         """
-        task = tasks.get(task_id) if is_id(task_id) else None
-        if task is None:
-            raise NotFound(f"there is no task {task_id}")
-        found = _slots(task, start, end, now)
+        made = _made(made_id) if made_id and not dry_run else {}
+        try:
+            task = _task(task_id)
+            found = _slots(task, start, end, now)
+        except (NotFound, Invalid):
+            if made:
+                return self._sent(_past_slots(made.values()))
+            raise
+        if any(
+            found[number : number + 1] != [one.slot] for number, one in made.items()
+        ):
+            return self._sent(_past_slots(made.values()))
         ids = {slot: slot_run_id(task_id, slot) for slot in found}
         known = runs.get_many(ids.values())
         chosen = [
             PastSlot(at=slot, before=known.get(run_id))
-            for slot, run_id in ids.items()
-            if again or _is_wanted(known.get(run_id))
+            for number, (slot, run_id) in enumerate(ids.items())
+            if again or number in made or _is_wanted(known.get(run_id))
         ]
         if dry_run:
             return chosen
         first = made_id or new_id(now)
-        made = [
+        asked = [
             replace(
                 one,
                 run=new_run(
@@ -88,15 +98,44 @@ class Backfill:
             )
             for one in chosen
         ]
-        new = [one.run for one in made if one.run]
+        new = [one.run for one in asked if one.run]
         for run in new:
             runs.add(run)
         if new and task.definition.overlap is not Overlap.ALLOW:
             # Whichever message comes first: none begins before an older one.
             tasks.wait_all(task_id, [run.run_id for run in new], limit=MAX_WAITING)
-        for run in new:
-            self.dispatcher.send_run(run)
+        return self._sent(asked)
+
+    def _sent(self, made: list[PastSlot]) -> list[PastSlot]:
+        for one in made:
+            if one.run and not one.run.state.is_terminal:
+                self.dispatcher.send_run(one.run)
         return made
+
+
+def _task(task_id: str) -> Task:
+    task = tasks.get(task_id) if is_id(task_id) else None
+    if task is None:
+        raise NotFound(f"there is no task {task_id}")
+    return task
+
+
+def _made(made_id: str) -> Mapping[int, Run]:
+    """Return the runs that a request has made by now, by the number of their slot."""
+    ids = [_run_id(made_id, number) for number in range(MAX_SLOTS)]
+    known = runs.get_many(ids)
+    return {number: known[one] for number, one in enumerate(ids) if one in known}
+
+
+def _past_slots(made: Iterable[Run]) -> list[PastSlot]:
+    """Return what runs of a backfill are for."""
+    slot_of = [
+        (slot_run_id(run.task_id, run.slot), run.slot, run) for run in made if run.slot
+    ]
+    known = runs.get_many(own for own, *_ in slot_of)
+    return [
+        PastSlot(at=slot, before=known.get(own), run=run) for own, slot, run in slot_of
+    ]
 
 
 def _run_id(first: str, number: int) -> str:
