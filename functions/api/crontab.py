@@ -33,6 +33,8 @@ from .wiring import now, services
 MAX_TEXT = 64 * 1024  # characters
 MAX_WRITTEN = 1_800_000  # bytes; each is written twice, a transaction takes 4 MB
 
+CHANGED = Conflict("it was changed since it was made")
+
 # What the task of each line is, or why the line cannot be one.
 Found = Sequence[TaskDefinition | Invalid | Conflict]
 
@@ -59,7 +61,7 @@ def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
     scope(router).require(body.environment)
     entries = _entries(body)
     ids = _task_ids(made_id(router), entries)
-    made = [] if body.dry_run else services().tasks.all_made(ids)
+    made = [] if body.dry_run else services().tasks.all_made(ids, scope(router))
     if not made:
         found = _found(body, entries)
         definitions = [one for one in found if isinstance(one, TaskDefinition)]
@@ -75,7 +77,9 @@ def import_crontab(body: Annotated[CrontabBody, Body()]) -> Response[str]:
             scope=scope(router),
             task_ids=ids,
         )
-    shown = _views(entries, [task.definition for task in made])
+    shown = _views(
+        entries, [one.definition if one.version == 1 else CHANGED for one in made]
+    )
     for one, task in zip(shown, made, strict=True):
         one["task_id"] = task.task_id
     return answer({"dry_run": False, "tasks": shown}, HTTPStatus.CREATED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
@@ -154,7 +155,8 @@ def keep(
     if response.status_code < REFUSED:
         for after in _made(response):
             entity = _entity(template, names, after or {})
-            _changed(app, route, entity, response.status_code, before, after)
+            shown = _as_made(after, response.status_code)
+            _changed(app, route, entity, response.status_code, before, shown)
     return response
 
 
@@ -184,11 +186,22 @@ def _made(response: Response[str]) -> Iterator[View]:
         return
     elif "tasks" in body:
         for made in body["tasks"]:
-            yield {"task_id": made["task_id"], **made["task"]}
+            yield {"task_id": made["task_id"], **(made["task"] or {})}
     elif "freeze" in body:
         yield body["freeze"]
     else:
         yield body
+
+
+def _as_made(after: View, status: int) -> View:
+    """Leave out what others have written, whose records say so.
+
+    Who repeats a request is shown what the first attempt made as it is by now.
+    """
+    version = (after or {}).get("version", 1)
+    if status == HTTPStatus.CREATED and version > 1:
+        return {"version": version}
+    return after
 
 
 def _entity(template: str, names: Mapping[str, str], shown: Mapping[str, Any]) -> str:

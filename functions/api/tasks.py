@@ -66,7 +66,7 @@ def make(
     dry_run: DryRun = "false",
     if_match: IfMatch = None,
 ) -> Response[str]:
-    task = services().tasks.made(made_id(router))
+    task = services().tasks.made(made_id(router), scope(router))
     if task is None:
         template = services().templates.get(template_id, version=version(if_match))
         definition, values = made_definition(template.definition, body)

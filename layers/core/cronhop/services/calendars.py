@@ -8,6 +8,7 @@ from datetime import date, datetime
 from cronhop.domain.calendar import Calendar
 from cronhop.domain.task import TaskDefinition
 from cronhop.errors import Conflict, NotFound, PreconditionFailed
+from cronhop.services.requests import is_own
 from cronhop.services.uses import of_definitions, require_unused
 from cronhop.store import calendars as store
 from cronhop.store.page import Page
@@ -22,8 +23,7 @@ class Calendars:
     ) -> Calendar:
         """Put a calendar on record. Raises Conflict if its name is taken.
 
-        By another one: the same of the same instant is there since the request was
-        first tried.
+        What the same request has made by then is returned as it is.
         """
         calendar = Calendar(
             name=name,
@@ -33,9 +33,12 @@ class Calendars:
             created_at=now,
             updated_at=now,
         )
-        if not store.add(calendar) and store.get(name) != calendar:
+        if store.add(calendar):
+            return calendar
+        kept = store.get(name)
+        if kept is None or not is_own(kept, calendar):
             raise Conflict(f"there is a calendar {name!r} already", field="name")
-        return calendar
+        return kept
 
     def replace(
         self,

@@ -29,6 +29,7 @@ from cronhop.errors import (
     QueueUnavailable,
 )
 from cronhop.services.credentials import require_credential
+from cronhop.services.requests import is_own
 from cronhop.services.uses import Use, require_unused
 from cronhop.store import notifications as store
 from cronhop.store import tasks
@@ -74,8 +75,7 @@ class Channels:
     ) -> Channel:
         """Put a channel on record. Raises Invalid, Conflict if its name is taken.
 
-        By another one: the same of the same instant is there since the request was
-        first tried.
+        What the same request has made by then is returned as it is.
         """
         channel = Channel(
             name=name,
@@ -85,13 +85,15 @@ class Channels:
             created_at=now,
             updated_at=now,
         )
-        if _is_there(channel):
-            return channel
+        if kept := _kept_channel(channel):
+            return kept
         self._check(form)
         _require_room(store.channels, MAX_CHANNELS, "channels")
-        if not store.add(channel) and not _is_there(channel):
-            raise Conflict(f"there is a channel {name!r} already", field="name")
-        return channel
+        if store.add(channel):
+            return channel
+        if kept := _kept_channel(channel):
+            return kept
+        raise Conflict(f"there is a channel {name!r} already", field="name")
 
     def replace(
         self, name: str, form: ChannelForm, *, version: int | None, now: datetime
@@ -187,13 +189,15 @@ class Rules:
             created_at=now,
             updated_at=now,
         )
-        if store.rule(name) == rule:
-            return rule
+        if kept := _kept_rule(rule):
+            return kept
         _check_rule(form)
         _require_room(store.rules, MAX_RULES, "rules")
-        if not store.add(rule) and store.rule(name) != rule:
-            raise Conflict(f"there is a rule {name!r} already", field="name")
-        return rule
+        if store.add(rule):
+            return rule
+        if kept := _kept_rule(rule):
+            return kept
+        raise Conflict(f"there is a rule {name!r} already", field="name")
 
     def replace(
         self, name: str, form: RuleForm, *, version: int | None, now: datetime
@@ -230,15 +234,17 @@ class Rules:
             raise Conflict("it is just being changed by somebody else")
 
 
-def _is_there(channel: Channel) -> bool:
-    """Return whether this has been put on record, and not been changed since.
+def _kept_channel(made: Channel) -> Channel | None:
+    """Return what the same request has put on record, None if it has not."""
+    kept = store.channel(made.name)
+    # What was sent over it meanwhile is no matter of its maker's.
+    alike = kept and replace(kept, last_delivery=None, last_test=None)
+    return kept if is_own(alike, made) else None
 
-    What was sent over it meanwhile nobody has asked for.
-    """
-    kept = store.channel(channel.name)
-    return kept is not None and channel == replace(
-        kept, last_delivery=None, last_test=None
-    )
+
+def _kept_rule(made: Rule) -> Rule | None:
+    kept = store.rule(made.name)
+    return kept if is_own(kept, made) else None
 
 
 def _check_rule(form: RuleForm) -> None:

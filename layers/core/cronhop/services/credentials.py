@@ -156,7 +156,7 @@ def require_credential(
 
 def _own(kept: Credential, *, by: str, now: datetime) -> Credential:
     """Return what is kept if the request of then made it. Raises Conflict."""
-    if (kept.created_by, kept.created_at, kept.version) != (by, now, 1):
+    if (kept.created_by, kept.created_at) != (by, now):
         raise _taken(kept.name)
     return kept
 

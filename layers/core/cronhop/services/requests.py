@@ -6,11 +6,36 @@ import hashlib
 import secrets
 from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
 from cronhop.domain.ids import new_id
 from cronhop.domain.request import LEASE, KeptAnswer, Request
 from cronhop.errors import InProgress, KeyReused
 from cronhop.store import requests as store
+
+
+class _Made(Protocol):
+    """What somebody has put on record under a name."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def created_by(self) -> str: ...
+    @property
+    def created_at(self) -> datetime: ...
+
+
+def is_own(kept: _Made | None, made: _Made) -> bool:
+    """Return whether what is kept is what the same request has made, or was.
+
+    A request is told by its maker and its millisecond; two of the same one by what
+    they have made, unless that was changed since.
+    """
+    return (
+        kept is not None
+        and (kept.created_by, kept.created_at) == (made.created_by, made.created_at)
+        and (kept == made or kept.version > made.version)
+    )
 
 
 class Requests:

@@ -59,6 +59,7 @@ class Servers:
         Raises Invalid, Conflict if its name is taken, Forbidden.
         """
         if server_id and (made := store.get(server_id)):
+            scope.require(made.environment)
             return made
         self._check(definition, None, scope)
         server = Server(

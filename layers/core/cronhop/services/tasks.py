@@ -62,7 +62,7 @@ class Tasks:
         `dry_run` nothing is written, but all is checked. Raises Invalid, Conflict if
         its name is taken, Forbidden.
         """
-        if made := self.made(task_id):
+        if made := self.made(task_id, scope):
             return made
         kept = self.checked(definition, scope)
         task = _new(kept, by=by, now=now, template=template, task_id=task_id)
@@ -86,7 +86,7 @@ class Tasks:
 
         Once, by their ids, as `create` does. Raises Invalid, Conflict, Forbidden.
         """
-        if made := self.all_made(task_ids):
+        if made := self.all_made(task_ids, scope):
             return made
         made = [
             _new(self.checked(one, scope), by=by, now=now, task_id=task_id)
@@ -97,19 +97,24 @@ class Tasks:
             self.dispatcher.send_task(task, now)
         return made
 
-    def made(self, task_id: str | None) -> Task | None:
+    def made(self, task_id: str | None, scope: Scope = EVERYWHERE) -> Task | None:
         """Return the task, a deleted one too, if a request has made it by this id.
 
         Who repeats a request asks this first: that it could not be made any more
-        does not unmake it.
+        does not unmake it. Raises Forbidden if it is out of the scope by now.
         """
-        return store.get(task_id, or_deleted=True) if task_id else None
+        task = store.get(task_id, or_deleted=True) if task_id else None
+        if task:
+            scope.require(task.definition.environment)
+        return task
 
-    def all_made(self, task_ids: Sequence[str]) -> list[Task]:
+    def all_made(
+        self, task_ids: Sequence[str], scope: Scope = EVERYWHERE
+    ) -> list[Task]:
         """Return the tasks that a request has made by these ids, all or none."""
-        if not self.made(task_ids[0]):
+        if not self.made(task_ids[0], scope):
             return []
-        return [one for one in map(self.made, task_ids) if one]
+        return [made for one in task_ids if (made := self.made(one, scope))]
 
     def change(
         self,

@@ -44,6 +44,7 @@ class Templates:
         Conflict if its name is taken, Forbidden.
         """
         if template_id and (made := store.get(template_id)):
+            scope.require(made.definition.environment)
             return made
         template = Template(
             template_id=template_id or new_id(now),
