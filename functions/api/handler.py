@@ -55,7 +55,7 @@ from . import (
 from .body import refused_body
 from .manners import with_headers
 from .problems import problem, validation_problem
-from .request import only_known_condition, only_known_query
+from .request import is_dry_run, only_known_condition, only_known_query
 from .views import answer
 from .wiring import services
 
@@ -74,6 +74,7 @@ app.use(
         only_known_query,
         only_known_condition,
         idempotency.once,
+        rights.check_place,
         ledger.keep,
     ]
 )
@@ -229,13 +230,14 @@ def _on_not_found(exc: NotFound) -> Response[str]:
 def _on_forbidden(exc: Forbidden) -> Response[str]:
     request = app.request
     action = rights.ROUTES[f"{request.method} {request.route}"]
-    ledger.refused(
-        app.current_event.raw_event,
-        app.context["caller"],
-        action=str(action),
-        status=HTTPStatus.FORBIDDEN.value,
-        why=str(exc),
-    )
+    if not is_dry_run(app):
+        ledger.refused(
+            app.current_event.raw_event,
+            app.context["caller"],
+            action=str(action),
+            status=HTTPStatus.FORBIDDEN.value,
+            why=str(exc),
+        )
     errors = [(exc.field, exc.message)] if exc.field else []
     return problem(HTTPStatus.FORBIDDEN, str(exc), errors=errors)
 

@@ -50,10 +50,12 @@ def once(
     InProgress.
     """
     key = app.current_event.headers.get(HEADER)
-    if app.request.method != "POST" or key is None or is_dry_run(app):
+    if app.request.method != "POST" or key is None:
         return next_middleware(app)
     if not _KEY.fullmatch(key):
         raise Invalid(HEADER, "it is not 1 to 255 printable ASCII characters")
+    if is_dry_run(app):
+        return next_middleware(app)
     caller: Caller = app.context["caller"]
     request = services().requests.begin(caller.subject, key, _digest(app), now=now())
     if request.answer:

@@ -140,11 +140,13 @@ def keep(
     """
     request = app.request
     route = f"{request.method} {request.route}"
-    if route not in CHANGES or is_dry_run(app):
+    if route not in CHANGES:
         return next_middleware(app)
     template, find = CHANGES[route]
     names = path_names(request)
     before = find(*names.values()) if find else None
+    if is_dry_run(app):
+        return next_middleware(app)
     try:
         response = next_middleware(app)
     except (CronhopError, RequestValidationError, ServiceError):

@@ -79,7 +79,7 @@ def only_known_condition(
 
 def is_dry_run(app: APIGatewayHttpResolver) -> bool:
     """Return whether a request, of a route that knows it, shall write nothing."""
-    known: dict[str, Any] = app.context["_route_args"]
+    known: dict[str, Any] = app.context.get("_route_args", {})
     return known.get("dry_run") == "true"
 
 

@@ -143,11 +143,7 @@ _PLACES: Final[Mapping[str, _Place]] = {
 def check(
     app: APIGatewayHttpResolver, next_middleware: Callable[..., Response[str]]
 ) -> Response[str]:
-    """Let a request through to its route if who asks may do that, there.
-
-    Raises Forbidden; NotFound for what is there and not theirs to see, in the
-    words in which it would not be there.
-    """
+    """Let a request through if who asks may do that somewhere. Raises Forbidden."""
     request = app.request
     route = f"{request.method} {request.route}"
     if route not in ROUTES:
@@ -158,12 +154,26 @@ def check(
         if not caller.may(action):
             raise Forbidden(_no_right(caller, action))
         app.append_context(scope=caller.scope(action))
-        _check_place(caller, action, path_names(request))
+    return next_middleware(app)
+
+
+def check_place(
+    app: APIGatewayHttpResolver, next_middleware: Callable[..., Response[str]]
+) -> Response[str]:
+    """Let a request through if who asks may do that with what its path names.
+
+    An answer that they had already is theirs, wherever that is by now. Raises
+    Forbidden; NotFound for what is there and not theirs to see, in the words in
+    which it would not be there.
+    """
+    request = app.request
+    action = ROUTES[f"{request.method} {request.route}"]
+    if action is not None:
+        _check_place(app.context["caller"], action, path_names(request))
     return next_middleware(app)
 
 
 def _check_place(caller: Caller, action: Action, parameters: Mapping[str, str]) -> None:
-    """Ensure that what the path names is where they may do this."""
     may = caller.scope(action)
     named = next((one for one in _PLACES if one in parameters), None)
     if named is None or may.is_everywhere:

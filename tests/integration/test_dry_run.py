@@ -123,6 +123,36 @@ def test_it_is_refused_as_for_real(api, world, server, paths, way):
     assert world.dump() == before
 
 
+@pytest.mark.parametrize("what", ["tasks", "templates"])
+def test_what_is_gone_is_refused_as_for_real(api, server, paths, what):
+    """Before anything else is looked at."""
+    gone = paths[what.removesuffix("s")][1]
+    assert api("DELETE", gone).status == 204
+    for path in (gone, f"/v1/{what}/{NO_ID}"):
+        for method in ("PUT", "PATCH"):
+            for body, headers in (
+                ({"tiemout_s": 5}, {}),
+                (task_body(server), {"if-match": '"x"'}),
+            ):
+                dry = api(method, path, body, query=DRY, headers=headers)
+                real = api(method, path, body, headers=headers)
+
+                assert dry.status == 404
+                assert (real.status, real.body) == (dry.status, dry.body)
+
+
+def test_a_key_that_is_none_is_refused(api, server):
+    """Though it would not be looked up."""
+    for key in ("ü", "k" * 256):
+        headers = {"idempotency-key": key}
+        answer = api("POST", "/v1/tasks", task_body(server), query=DRY, headers=headers)
+
+        assert (answer.status, answer.body["errors"][0]["field"]) == (
+            400,
+            "Idempotency-Key",
+        )
+
+
 def test_the_version_counts(api, server, paths):
     """Who has read another one is told so."""
     for way in ("task", "patched task", "template", "patched template", "made task"):
@@ -134,8 +164,9 @@ def test_the_version_counts(api, server, paths):
         assert answer.status == 412
 
 
-def test_it_takes_the_same_right(api, server, paths):
-    """What may not be written may not be tried, nor does it tell what is there."""
+def test_it_takes_the_same_right(api, world, server, paths):
+    """What may not be written may not be tried; nothing of it is put on record."""
+    before = world.dump()
     for way, (method, path) in paths.items():
         body = body_for(way, server)
 
@@ -144,6 +175,7 @@ def test_it_takes_the_same_right(api, server, paths):
 
         assert viewer.status == 403
         assert limited.status == (403 if way.startswith("new") else 404)
+    assert world.dump() == before
 
 
 def test_a_word_that_is_neither_is_refused(api, world, server):

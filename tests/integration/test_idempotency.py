@@ -387,6 +387,25 @@ def test_what_has_left_one_s_environment_is_not_shown(
     assert "foreign" not in json.dumps(answer.body)
 
 
+def test_an_answer_is_repeated_though_its_place_is_gone(api, server, clock):
+    """Also to those who may do it in one environment only."""
+    limited = CLAIMS | {"cognito:groups": "[operator:here]"}
+    path = f"/v1/servers/{server['server_id']}"
+    assert api("PATCH", path, {"environment": "here"}).status == 200
+    body = task_body(server, name="template", environment="here")
+    template = f"/v1/templates/{api('POST', '/v1/templates', body).body['template_id']}"
+    asked = ("POST", f"{template}/tasks", {"name": "made of it"})
+    first = api(*asked, headers=KEY, claims=limited)
+    assert first.status == 201
+    assert api("DELETE", template).status == 204
+
+    again = api(*asked, headers=KEY, claims=limited)
+    other = api(*asked, headers={"idempotency-key": "other"}, claims=limited)
+
+    assert (again.status, again.body) == (201, first.body)
+    assert other.status == 404
+
+
 def test_a_run_is_made_once_wherever_its_request_died(world, clock):
     """At every step that reaches AWS: one row, and one of each of its items."""
     server = world.add_server()
