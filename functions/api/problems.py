@@ -24,9 +24,12 @@ SET_BY_CRONHOP = frozenset(
         "created_by",
         "created_at",
         "updated_at",
+        "deleted_at",
         "fingerprint",
         "pending_check",
         "last_check",
+        "last_delivery",
+        "last_test",
         "host_key_alert",
     }
 )

@@ -153,3 +153,15 @@ def test_what_is_done_to_a_task_minds_if_match(api, made, verb):
 def test_if_match_of_what_has_no_etag_is_refused(api, method, path):
     """It is not left out of account silently: somebody relies on it."""
     assert api(method, path, headers={"if-match": '"1"'}).status == 412
+
+
+@pytest.mark.parametrize("noun", sorted(VERSIONED.keys() - {"credentials"}))
+def test_what_is_shown_and_cannot_be_set_says_so(api, made, noun):
+    """Whoever sends back what was shown learns what to leave out."""
+    path, _, answer = made(noun)
+
+    refused = api("PUT", path, answer.body)
+
+    told = {one["field"]: one["message"] for one in refused.body["errors"]}
+    told.pop("name", None)  # of some it is in the path alone
+    assert set(told.values()) == {"it is set by cronhop; leave it out"}
