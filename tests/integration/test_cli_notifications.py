@@ -138,6 +138,7 @@ def test_the_life_of_a_rule(cronhop, ops, world, tmp_path):
     listed = cronhop("rules", "list").out
     assert "failure, missed" in listed
     assert "sync" in listed
+    assert "name: nights\n" in cronhop("rules", "show", "nights").out
     assert "task: sync" in cronhop("rules", "show", "nights").out
     cronhop("tasks", "delete", "sync", "--yes")
     editor(cronhop, tmp_path, "s/^- missed/- success/")

@@ -87,6 +87,7 @@ class Follower:
         self._cursors: dict[tuple[str, str], _Cursor] = {}
         self._asked: dict[str, float] = {}
         self._prefixed = False
+        self._last = ""  # character that was shown
 
     def run(self) -> dict[str, Any]:
         """Return the run as it is now."""
@@ -133,6 +134,8 @@ class Follower:
         """Show what was held back of lines and characters that have no end."""
         for (server_id, stream), cursor in self._cursors.items():
             self._write(server_id, stream, cursor, b"", final=True)
+        if self._last not in {"", "\n"} and sys.stdout.isatty():
+            sys.stdout.write("\n")  # what comes next begins a line
         sys.stdout.flush()
 
     def _executions(self, run: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -226,6 +229,7 @@ class Follower:
             )
         file.write(text)
         file.flush()
+        self._last = text[-1:] or self._last
 
     def _ask_for_visits(self, run: Mapping[str, Any]) -> None:
         for execution in self._executions(run):

@@ -192,7 +192,7 @@ def show_rule(context: typer.Context, name: RuleName) -> None:
         show_json(found)
     else:
         aside = {key: value for key, value in found.items() if key in _MADE}
-        show_yaml(_rule_form(here, found) | aside)
+        show_yaml({"name": found["name"], **_rule_form(here, found), **aside})
 
 
 @verb(
