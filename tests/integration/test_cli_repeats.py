@@ -5,6 +5,7 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import httpx
 import pytest
 
 from api import handler
@@ -179,3 +180,43 @@ def test_a_plan_that_is_never_answered(over, web, new):
     assert done.err.startswith("error: http://127.0.0.1")
     assert "was done" not in done.err
     assert "look at what is there" not in done.err
+
+
+@pytest.fixture
+def dry_runs(cronhop):
+    """Makes dry runs answer by (status, problem), one after the other."""
+    handle, answers = cronhop.transport.handle_request, []
+
+    def answering(request):
+        if "dry_run" in request.url.params:
+            status, problem = answers.pop(0)
+            return httpx.Response(status, json=problem)
+        return handle(request)
+
+    cronhop.transport.handle_request = answering
+    return answers.extend
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_plan_that_the_api_cannot_check(cronhop, web, new, dry_runs, status):
+    """What ails the service is no fault of the file."""
+    dry_runs([(status, {"title": "Sorry", "detail": "not now"})] * 5)
+
+    done = cronhop("plan", new)
+
+    assert (done.code, done.out) == (1, "")
+    error, hint = done.err.splitlines()
+    assert error == "error: Sorry: not now"
+    assert hint.startswith("hint: ")
+
+
+def test_a_plan_that_is_refused_after_a_lost_answer(cronhop, web, new, dry_runs):
+    """The API's reason is told, and stands with the line of the task."""
+    taken = {"title": "Conflict", "detail": "the name is taken"}
+    dry_runs([(502, {"message": "Bad Gateway"}), (409, taken)])
+
+    done = cronhop("plan", new)
+
+    assert done.code == 1
+    assert done.err.endswith("tasks.yaml:3: dump: Conflict: the name is taken\n")
+    assert "may have been done" not in done.err

@@ -30,6 +30,7 @@ from .terminal import console, note, visible
 PARAMETERS = "parameters"  # a list whose items are told by their names
 CREATE, CHANGE, NONE = "create", "change", "none"
 TASKS_WRITE = "tasks.write"  # the right to change tasks and templates
+_TOO_MANY, _SERVER_ERROR = 429, 500  # statuses; errors of a server from 500 on
 _STYLE = {CREATE: ("+", "green"), CHANGE: ("~", "yellow")}
 
 
@@ -177,12 +178,17 @@ def of_fields(name: str, before: Task, after: Task, version: int) -> Change:
 
 
 def _refusals(api: Api, changes: Iterable[tuple[Written, Change]]) -> Iterator[str]:
-    """Yield why the API would not do something, and where that stands."""
+    """Yield why the API would not do something, and where that stands.
+
+    Raises Refused where that says nothing of the change: the API is too busy, or fails.
+    """
     for one, change in changes:
         try:
             if change.action != NONE:
                 _send(api, change, dry_run="true")
         except Refused as refused:
+            if refused.status >= _SERVER_ERROR or refused.status == _TOO_MANY:
+                raise
             whole = f"{change.label}: {refused.message}"
             for text in refused.details or (whole,):
                 yield f"{one.place}: {text}"
