@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer
 
 from cronhop.domain.task import TaskKind
 from cronhop.services import runs
@@ -169,6 +170,14 @@ def editor(folder, change):
     return str(path)
 
 
+def kept(done):
+    """Return what was kept of an edit, and remove it."""
+    path = Path(done.err.partition("what you wrote is in ")[2].split("\n")[0])
+    written = path.read_bytes()
+    shutil.rmtree(path.parent)
+    return written
+
+
 def test_edit(cronhop, task, tmp_path):
     """What was changed in the editor is shown, and changed; nothing else is."""
     cronhop.environ["EDITOR"] = editor(tmp_path, "s/30 1/45 1/")
@@ -200,10 +209,55 @@ def test_an_edit_that_is_refused_is_not_lost(cronhop, task, tmp_path):
     done = cronhop("tasks", "edit", "nightly dump", "--yes")
 
     assert done.code == 1
-    kept = Path(done.err.partition("what you wrote is in ")[2].split()[0])
-    assert "cron: 99 1 * * *" in kept.read_text()
-    shutil.rmtree(kept.parent)
+    assert b"cron: 99 1 * * *" in kept(done)
     assert cronhop.json("tasks", "show", "nightly dump")["version"] == 1
+
+
+@pytest.mark.parametrize("ended_by", [typer.Abort, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    "at", ["cronhop_cli.editor.confirm", "cronhop_cli.api.Api.put"]
+)
+def test_an_edit_that_is_broken_off_is_not_lost(
+    cronhop, task, tmp_path, monkeypatch, ended_by, at
+):
+    """Nor by Ctrl-C, at the question or while it is sent."""
+
+    def end(*args, **kwargs):
+        raise ended_by
+
+    monkeypatch.setattr(at, end)
+    cronhop.environ["EDITOR"] = editor(tmp_path, "s/30 1/45 1/")
+
+    done = cronhop("tasks", "edit", "nightly dump", "--yes")
+
+    assert done.code != 0
+    assert b"cron: 45 1 * * *" in kept(done)
+
+
+def test_an_edit_in_another_encoding(cronhop, task, tmp_path):
+    """It is told with its line, and is not lost."""
+    cronhop.environ["EDITOR"] = editor(tmp_path, r"1a description: caf\xe9")
+
+    done = cronhop("tasks", "edit", "nightly dump", "--yes")
+
+    assert done.code == 1
+    assert re.search(r"error: .*/edited\.yaml:2: it is no UTF-8", done.err)
+    assert b"description: caf\xe9\n" in kept(done)
+
+
+def test_an_edit_of_nothing_leaves_nothing(cronhop, task, monkeypatch, tmp_path):
+    """What is as it was is not kept."""
+    monkeypatch.setattr(
+        "cronhop_cli.editor.mkdtemp", lambda prefix: str(tmp_path / "x")
+    )
+    (tmp_path / "x").mkdir()
+    cronhop.environ["EDITOR"] = "false"
+
+    done = cronhop("tasks", "edit", "nightly dump", "--yes")
+
+    assert done.code == 1
+    assert "what you wrote" not in done.err
+    assert not (tmp_path / "x").exists()
 
 
 def test_credentials_never_come_from_arguments(cronhop, api):

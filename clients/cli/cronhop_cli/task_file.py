@@ -119,12 +119,15 @@ def _checked(
 def read(path: Path) -> tuple[Any, dict[Route, int]]:
     """Return what a YAML file says, and the line of each part of it.
 
-    Raises Failure if it is no YAML, or says something twice.
+    Raises Failure if it is no YAML in UTF-8, or says something twice.
     """
     try:
         text = path.read_text("utf-8") if str(path) != "-" else sys.stdin.read()
-    except (OSError, UnicodeDecodeError) as exc:
+    except OSError as exc:
         raise Failure(f"{path} cannot be read: {exc}") from exc
+    except UnicodeDecodeError as exc:
+        line = exc.object.count(b"\n", 0, exc.start) + 1
+        raise Failure(f"{path}:{line}: it is no UTF-8") from exc
     loader = _Loader(text)
     lines: dict[Route, int] = {}
     try:
