@@ -849,11 +849,47 @@ def test_who_may_not_write_sees_a_plan(cronhop, task, tmp_path, monkeypatch):
 
     assert done.code == 0
     assert "1 to create" in done.out
-    assert "Your role may not change tasks" in done.err
+    assert "Your role may not make all of these changes" in done.err
     assert not as_json["checked"]
     monkeypatch.undo()
     assert cronhop.json("plan", path)["checked"]
     assert {one["status"] for one in cronhop.json("audit")["items"]} == {201}
+
+
+ELSEWHERE = """
+version: 1
+tasks:
+  - {name: nightly dump, spec: {command: other}, targets: {servers: [web-1]}}
+  - name: mine
+    environment: here
+    spec: {command: x}
+    targets: {servers: [web-2]}
+    schedule: {cron: 0 0 * 2 *}
+"""
+
+
+def test_who_may_write_in_one_environment_sees_a_plan(
+    cronhop, world, task, tmp_path, monkeypatch
+):
+    """What is elsewhere is not checked, which is said; what is theirs is."""
+    world.add_server(name="web-2", environment="here")
+    path = tasks_file(tmp_path, ELSEWHERE)
+    monkeypatch.setitem(CLAIMS, "cognito:groups", "[viewer operator:here]")
+
+    done = cronhop("plan", path)
+    as_json = cronhop.json("plan", path)
+    applied = cronhop("apply", path, "--yes")
+    never = cronhop("plan", tasks_file(tmp_path, ELSEWHERE.replace("* 2 *", "31 2 *")))
+
+    assert done.code == 0
+    assert "1 to create, 1 to change" in done.out
+    assert "Your role may not make all of these changes" in done.err
+    assert not as_json["checked"]
+    assert (applied.code, applied.out) == (1, "")
+    assert "tasks.yaml:4: nightly dump: Forbidden: " in applied.err
+    assert never.code == 1
+    assert "tasks.yaml:5: schedule.cron: day 31 never comes" in never.err
+    assert "nightly dump" not in never.err
 
 
 def test_a_folder_of_files(cronhop, web, tmp_path):
