@@ -379,6 +379,23 @@ def test_run_says_the_run(cronhop, task):
     assert f"cronhop logs {run_id} -f" in done.err
 
 
+def test_a_run_of_a_task_that_moved(cronhop, world, monkeypatch):
+    """Who sees the run alone is not told that its task is deleted."""
+    task = world.add_task(
+        world.add_server(environment="here"), name="job", environment="here"
+    )
+    run_id = shown(cronhop, "run", "job").strip()
+    anywhere = {"server_ids": None, "selector": {"name": "*"}}
+    away = {"environment": "there", "targets": anywhere}
+    path = f"/v1/tasks/{task.task_id}"
+    assert cronhop.transport.call("PATCH", path, away).status == 200
+    monkeypatch.setitem(CLAIMS, "cognito:groups", "[operator:here]")
+
+    said = shown(cronhop, "runs", "show", run_id)
+
+    assert f"task:     {task.task_id} (deleted, or not yours to see)\n" in said
+
+
 def test_run_with_parameters(cronhop, command, world, server):
     """Values go as what the task declares; what does not fit starts nothing."""
     task = command('echo "$VERSION $COUNT $WHERE"')

@@ -153,8 +153,7 @@ def show(context: typer.Context, task: TaskName) -> None:
 
 
 def _template(here: Session, origin: Mapping[str, Any]) -> str:
-    found = here.api.find(f"/v1/templates/{origin['template_id']}")
-    name = found["name"] if found else f"{origin['template_id']} (deleted)"
+    name = names.of_id(here.api, "templates", origin["template_id"])
     return f"{name}, version {origin['version']}"
 
 
