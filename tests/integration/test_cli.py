@@ -357,6 +357,44 @@ def test_an_import_with_a_line_that_cannot_be(cronhop, web):
     assert "1 of its lines cannot be tasks" in done.err
 
 
+def test_who_is_limited_to_an_environment_makes_tasks(
+    cronhop, world, tmp_path, monkeypatch
+):
+    """By options, of a crontab and of a template; the environment has to be said."""
+    world.add_server(name="web-1", environment="here")
+    body = {
+        "name": "t",
+        "environment": "here",
+        "spec": {"command": "true"},
+        "targets": {"selector": {"name": "*"}},
+    }
+    assert cronhop.transport.call("POST", "/v1/templates", body).status == 201
+    monkeypatch.setitem(CLAIMS, "cognito:groups", "[operator:here]")
+    where, here = ("--server", "web-1"), ("--environment", "here")
+    words = ("import", "crontab", "-", *where, "--yes")
+
+    shown(cronhop, "tasks", "create", "a", *where, *here, "--command", "true")
+    shown(cronhop, *words, *here, stdin="@hourly sync\n")
+    shown(cronhop, "templates", "instantiate", "t", "b")
+    elsewhere = cronhop(*words, stdin="@hourly other\n")
+
+    made = {
+        one["name"]: one["environment"]
+        for one in cronhop.json("tasks", "list")["items"]
+    }
+    assert made == {"a": "here", "sync": "here", "b": "here"}
+    assert elsewhere.code == 1
+    assert "error: Forbidden" in elsewhere.err
+
+
+def test_a_file_says_the_environment_itself(cronhop, tmp_path):
+    """Beside a file the option is refused, not passed over."""
+    done = cronhop("tasks", "create", "-f", "task.yaml", "--environment", "here")
+
+    assert done.code == 2
+    assert "a file says it all" in done.err
+
+
 # Running
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from . import names, session
-from .command import Yes, confirm, noun, pairs, verb
+from .command import Environment, Yes, confirm, noun, pairs, verb
 from .editor import edit_task
 from .errors import Failure, Usage
 from .find import CreatedBy, Newest, order
@@ -193,6 +193,7 @@ def create(
     every: Annotated[
         int | None, typer.Option(metavar="SECONDS", help="Due at an interval.")
     ] = None,
+    environment: Environment = None,
     timeout: Annotated[
         int | None, typer.Option(metavar="SECONDS", help="How long it may take.")
     ] = None,
@@ -211,11 +212,13 @@ def create(
     """Make a task, of options or of a file. All that a task can be, a file can say."""
     here = session.of(context)
     if file is not None:
-        if any((name, command, server, cron, every, timeout, env, secret)):
+        beside = (name, command, server, cron, every, timeout, env, secret)
+        if any((*beside, environment)):
             raise Usage("a file says it all", hint="leave the rest out")
         form = read_one(file, Entity.TASK)
     else:
         form = _form(name, command, server, cron, tz, every)
+        form["environment"] = environment
         if timeout is not None:
             form["timeout_s"] = timeout
         form["spec"] |= {"environment": pairs(env or [], "--env")}
