@@ -155,6 +155,9 @@ def test_the_life_of_a_task(cronhop, task):
     shown(cronhop, "tasks", "pause", "nightly dump", "--reason", "a move")
     assert "paused" in shown(cronhop, "tasks", "list")
     assert "paused" in shown(cronhop, "why", "nightly dump", "--at", task["next_run"])
+    until = ("--until", "2999-06-01T09:00:00.5Z")
+    shown(cronhop, "tasks", "pause", "nightly dump", *until)
+    assert "paused until 2999-06-01T09:00:00Z" in shown(cronhop, "tasks", "list")
     shown(cronhop, "tasks", "resume", "nightly dump")
 
     shown(cronhop, "tasks", "delete", "nightly dump", "--yes")

@@ -17,7 +17,7 @@ from .find import CreatedBy, Newest, order
 from .session import Session
 from .task_file import read_one
 from .task_form import Entity, Task, from_api, servers_of, to_api
-from .terminal import note, say, show_json, show_table, show_yaml
+from .terminal import moment, note, say, show_json, show_table, show_yaml
 
 tasks = noun("tasks", "What to do, where and when.")
 
@@ -111,14 +111,14 @@ def _when(schedule: Mapping[str, Any] | None) -> str | None:
 
 def _standing(task: Mapping[str, Any]) -> str:
     if task["deleted_at"]:
-        return f"deleted {task['deleted_at']}"
+        return f"deleted {moment(task['deleted_at'])}"
     if task["invalid"]:
         return f"parked: {task['invalid']}"
     if not task["enabled"]:
         return "disabled"
     if task["pause"]:
         until = task["pause"]["until"]
-        return "paused" + (f" until {until}" if until else "")
+        return "paused" + (f" until {moment(until)}" if until else "")
     return ""
 
 
