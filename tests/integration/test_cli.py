@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer
 
 from cronhop.domain.task import TaskKind
 from cronhop.services import runs
@@ -154,6 +155,9 @@ def test_the_life_of_a_task(cronhop, task):
     shown(cronhop, "tasks", "pause", "nightly dump", "--reason", "a move")
     assert "paused" in shown(cronhop, "tasks", "list")
     assert "paused" in shown(cronhop, "why", "nightly dump", "--at", task["next_run"])
+    until = ("--until", "2999-06-01T09:00:00.5Z")
+    shown(cronhop, "tasks", "pause", "nightly dump", *until)
+    assert "paused until 2999-06-01T09:00:00Z" in shown(cronhop, "tasks", "list")
     shown(cronhop, "tasks", "resume", "nightly dump")
 
     shown(cronhop, "tasks", "delete", "nightly dump", "--yes")
@@ -167,6 +171,14 @@ def editor(folder, change):
     path.write_text(f"#!/bin/sh\nsed -i '{change}' \"$1\"\n")
     path.chmod(0o755)
     return str(path)
+
+
+def kept(done):
+    """Return what was kept of an edit, and remove it."""
+    path = Path(done.err.partition("what you wrote is in ")[2].split("\n")[0])
+    written = path.read_bytes()
+    shutil.rmtree(path.parent)
+    return written
 
 
 def test_edit(cronhop, task, tmp_path):
@@ -200,10 +212,55 @@ def test_an_edit_that_is_refused_is_not_lost(cronhop, task, tmp_path):
     done = cronhop("tasks", "edit", "nightly dump", "--yes")
 
     assert done.code == 1
-    kept = Path(done.err.partition("what you wrote is in ")[2].split()[0])
-    assert "cron: 99 1 * * *" in kept.read_text()
-    shutil.rmtree(kept.parent)
+    assert b"cron: 99 1 * * *" in kept(done)
     assert cronhop.json("tasks", "show", "nightly dump")["version"] == 1
+
+
+@pytest.mark.parametrize("ended_by", [typer.Abort, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    "at", ["cronhop_cli.editor.confirm", "cronhop_cli.api.Api.put"]
+)
+def test_an_edit_that_is_broken_off_is_not_lost(
+    cronhop, task, tmp_path, monkeypatch, ended_by, at
+):
+    """Nor by Ctrl-C, at the question or while it is sent."""
+
+    def end(*args, **kwargs):
+        raise ended_by
+
+    monkeypatch.setattr(at, end)
+    cronhop.environ["EDITOR"] = editor(tmp_path, "s/30 1/45 1/")
+
+    done = cronhop("tasks", "edit", "nightly dump", "--yes")
+
+    assert done.code != 0
+    assert b"cron: 45 1 * * *" in kept(done)
+
+
+def test_an_edit_in_another_encoding(cronhop, task, tmp_path):
+    """It is told with its line, and is not lost."""
+    cronhop.environ["EDITOR"] = editor(tmp_path, r"1a description: caf\xe9")
+
+    done = cronhop("tasks", "edit", "nightly dump", "--yes")
+
+    assert done.code == 1
+    assert re.search(r"error: .*/edited\.yaml:2: it is no UTF-8", done.err)
+    assert b"description: caf\xe9\n" in kept(done)
+
+
+def test_an_edit_of_nothing_leaves_nothing(cronhop, task, monkeypatch, tmp_path):
+    """What is as it was is not kept."""
+    monkeypatch.setattr(
+        "cronhop_cli.editor.mkdtemp", lambda prefix: str(tmp_path / "x")
+    )
+    (tmp_path / "x").mkdir()
+    cronhop.environ["EDITOR"] = "false"
+
+    done = cronhop("tasks", "edit", "nightly dump", "--yes")
+
+    assert done.code == 1
+    assert "what you wrote" not in done.err
+    assert not (tmp_path / "x").exists()
 
 
 def test_credentials_never_come_from_arguments(cronhop, api):
@@ -303,6 +360,44 @@ def test_an_import_with_a_line_that_cannot_be(cronhop, web):
     assert "1 of its lines cannot be tasks" in done.err
 
 
+def test_who_is_limited_to_an_environment_makes_tasks(
+    cronhop, world, tmp_path, monkeypatch
+):
+    """By options, of a crontab and of a template; the environment has to be said."""
+    world.add_server(name="web-1", environment="here")
+    body = {
+        "name": "t",
+        "environment": "here",
+        "spec": {"command": "true"},
+        "targets": {"selector": {"name": "*"}},
+    }
+    assert cronhop.transport.call("POST", "/v1/templates", body).status == 201
+    monkeypatch.setitem(CLAIMS, "cognito:groups", "[operator:here]")
+    where, here = ("--server", "web-1"), ("--environment", "here")
+    words = ("import", "crontab", "-", *where, "--yes")
+
+    shown(cronhop, "tasks", "create", "a", *where, *here, "--command", "true")
+    shown(cronhop, *words, *here, stdin="@hourly sync\n")
+    shown(cronhop, "templates", "instantiate", "t", "b")
+    elsewhere = cronhop(*words, stdin="@hourly other\n")
+
+    made = {
+        one["name"]: one["environment"]
+        for one in cronhop.json("tasks", "list")["items"]
+    }
+    assert made == {"a": "here", "sync": "here", "b": "here"}
+    assert elsewhere.code == 1
+    assert "error: Forbidden" in elsewhere.err
+
+
+def test_a_file_says_the_environment_itself(cronhop, tmp_path):
+    """Beside a file the option is refused, not passed over."""
+    done = cronhop("tasks", "create", "-f", "task.yaml", "--environment", "here")
+
+    assert done.code == 2
+    assert "a file says it all" in done.err
+
+
 # Running
 
 
@@ -323,6 +418,23 @@ def test_run_says_the_run(cronhop, task):
     run_id = done.out.strip()
     assert cronhop.json("runs", "show", run_id)["trigger"] == "manual"
     assert f"cronhop logs {run_id} -f" in done.err
+
+
+def test_a_run_of_a_task_that_moved(cronhop, world, monkeypatch):
+    """Who sees the run alone is not told that its task is deleted."""
+    task = world.add_task(
+        world.add_server(environment="here"), name="job", environment="here"
+    )
+    run_id = shown(cronhop, "run", "job").strip()
+    anywhere = {"server_ids": None, "selector": {"name": "*"}}
+    away = {"environment": "there", "targets": anywhere}
+    path = f"/v1/tasks/{task.task_id}"
+    assert cronhop.transport.call("PATCH", path, away).status == 200
+    monkeypatch.setitem(CLAIMS, "cognito:groups", "[operator:here]")
+
+    said = shown(cronhop, "runs", "show", run_id)
+
+    assert f"task:     {task.task_id} (deleted, or not yours to see)\n" in said
 
 
 def test_run_with_parameters(cronhop, command, world, server):
@@ -795,11 +907,47 @@ def test_who_may_not_write_sees_a_plan(cronhop, task, tmp_path, monkeypatch):
 
     assert done.code == 0
     assert "1 to create" in done.out
-    assert "Your role may not change tasks" in done.err
+    assert "Your role may not make all of these changes" in done.err
     assert not as_json["checked"]
     monkeypatch.undo()
     assert cronhop.json("plan", path)["checked"]
     assert {one["status"] for one in cronhop.json("audit")["items"]} == {201}
+
+
+ELSEWHERE = """
+version: 1
+tasks:
+  - {name: nightly dump, spec: {command: other}, targets: {servers: [web-1]}}
+  - name: mine
+    environment: here
+    spec: {command: x}
+    targets: {servers: [web-2]}
+    schedule: {cron: 0 0 * 2 *}
+"""
+
+
+def test_who_may_write_in_one_environment_sees_a_plan(
+    cronhop, world, task, tmp_path, monkeypatch
+):
+    """What is elsewhere is not checked, which is said; what is theirs is."""
+    world.add_server(name="web-2", environment="here")
+    path = tasks_file(tmp_path, ELSEWHERE)
+    monkeypatch.setitem(CLAIMS, "cognito:groups", "[viewer operator:here]")
+
+    done = cronhop("plan", path)
+    as_json = cronhop.json("plan", path)
+    applied = cronhop("apply", path, "--yes")
+    never = cronhop("plan", tasks_file(tmp_path, ELSEWHERE.replace("* 2 *", "31 2 *")))
+
+    assert done.code == 0
+    assert "1 to create, 1 to change" in done.out
+    assert "Your role may not make all of these changes" in done.err
+    assert not as_json["checked"]
+    assert (applied.code, applied.out) == (1, "")
+    assert "tasks.yaml:4: nightly dump: Forbidden: " in applied.err
+    assert never.code == 1
+    assert "tasks.yaml:5: schedule.cron: day 31 never comes" in never.err
+    assert "nightly dump" not in never.err
 
 
 def test_a_folder_of_files(cronhop, web, tmp_path):

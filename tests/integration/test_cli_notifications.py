@@ -1,5 +1,6 @@
 """Channels, rules and the audit on the command line."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -70,7 +71,9 @@ def test_a_channel_is_tried(cronhop, world, status, code):
 
     assert done.code == code, done.err
     assert len(hook.got) == 1
-    assert done.out.startswith("ok" if code == 0 else "not ok: ")
+    said = "ok" if code == 0 else "not ok: "
+    assert done.out.startswith(said)
+    assert re.search(rf"T..:..:..Z {said}", cronhop("channels", "list").out)
 
 
 def test_what_others_send_is_not_the_test(cronhop, world):

@@ -5,6 +5,7 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import httpx
 import pytest
 
 from api import handler
@@ -13,10 +14,11 @@ from tests.integration.test_api import Client
 
 
 @contextmanager
-def losing(count):
+def losing(count, *, dry_run=False):
     """Serve the API on loopback and yield its URL and what was asked.
 
     That many answers to changes are lost: the connection ends when the change is made.
+    With `dry_run` they are those to dry runs instead.
     """
     call, asked, left = Client(handler.handler), [], [count]
 
@@ -31,7 +33,7 @@ def losing(count):
                 query=query,
                 headers={name.lower(): value for name, value in self.headers.items()},
             )
-            if self.command != "GET" and "dry_run" not in query:
+            if self.command != "GET" and ("dry_run" in query) == dry_run:
                 asked.append((self.command, answer.status))
                 if left[0] > 0:
                     left[0] -= 1
@@ -144,3 +146,77 @@ def test_an_edit_whose_answer_was_lost(cronhop, over, web, tmp_path):
     assert (task["version"], task["spec"]["command"]) == (made["version"] + 1, "false")
     again = cronhop("apply", str(path), "--yes")
     assert again.out == "0 to create, 0 to change, 1 as they are.\n"
+
+
+NEW = """
+version: 1
+tasks: [{name: dump, spec: {command: "true"}, targets: {servers: [web-1]}}]
+"""
+
+
+@pytest.fixture
+def new(tmp_path):
+    """A file with a task that is not there yet."""
+    path = tmp_path / "tasks.yaml"
+    path.write_text(NEW)
+    return str(path)
+
+
+def test_a_plan_although_an_answer_was_lost(over, web, new):
+    """What only looks is asked again, and nothing is in doubt."""
+    with losing(2, dry_run=True) as (url, asked):
+        done = over(url)("plan", new)
+
+    assert (done.code, done.err) == (0, "")
+    assert asked == [("POST", 204)] * 3
+
+
+def test_a_plan_that_is_never_answered(over, web, new):
+    """It says so, and nothing of what may have been done: a plan does nothing."""
+    with losing(99, dry_run=True) as (url, _):
+        done = over(url)("plan", new)
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("error: http://127.0.0.1")
+    assert "was done" not in done.err
+    assert "look at what is there" not in done.err
+
+
+@pytest.fixture
+def dry_runs(cronhop):
+    """Makes dry runs answer by (status, problem), one after the other."""
+    handle, answers = cronhop.transport.handle_request, []
+
+    def answering(request):
+        if "dry_run" in request.url.params:
+            status, problem = answers.pop(0)
+            return httpx.Response(status, json=problem)
+        return handle(request)
+
+    cronhop.transport.handle_request = answering
+    return answers.extend
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_plan_that_the_api_cannot_check(cronhop, web, new, dry_runs, status):
+    """What ails the service is no fault of the file."""
+    dry_runs([(status, {"title": "Sorry", "detail": "not now"})] * 5)
+
+    done = cronhop("plan", new)
+
+    assert (done.code, done.out) == (1, "")
+    error, hint = done.err.splitlines()
+    assert error == "error: Sorry: not now"
+    assert hint.startswith("hint: ")
+
+
+def test_a_plan_that_is_refused_after_a_lost_answer(cronhop, web, new, dry_runs):
+    """The API's reason is told, and stands with the line of the task."""
+    taken = {"title": "Conflict", "detail": "the name is taken"}
+    dry_runs([(502, {"message": "Bad Gateway"}), (409, taken)])
+
+    done = cronhop("plan", new)
+
+    assert done.code == 1
+    assert done.err.endswith("tasks.yaml:3: dump: Conflict: the name is taken\n")
+    assert "may have been done" not in done.err

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.integration.test_api import CLAIMS
+
 TEMPLATE = """
 name: deploy
 spec: {command: ./deploy "$VERSION"}
@@ -79,7 +81,23 @@ def test_a_task_of_a_template(cronhop, template, world):
     assert cronhop("templates", "delete", "deploy", "--yes").code == 0
     origin = made["template"]["template_id"]
     shown = cronhop("tasks", "show", "a").out
-    assert f"template: {origin} (deleted), version 1\n" in shown
+    assert f"template: {origin} (deleted, or not yours to see), version 1\n" in shown
+
+
+def test_a_template_that_one_may_not_see(cronhop, template, world, monkeypatch):
+    """It is there, though not for everybody: it is not said to be deleted."""
+    world.add_server(name="web-2", environment="here")
+    made = cronhop.json(
+        *("templates", "instantiate", "deploy", "mine", "--param", "VERSION=3"),
+        *("--param", "WHERE=web-2", "-f", "-"),
+        stdin="environment: here",
+    )
+    monkeypatch.setitem(CLAIMS, "cognito:groups", "[operator:here]")
+
+    shown = cronhop("tasks", "show", "mine")
+
+    origin = made["template"]["template_id"]
+    assert f"template: {origin} (deleted, or not yours to see)" in shown.out
 
 
 def test_a_task_of_a_template_and_a_file(cronhop, template, world, tmp_path):

@@ -35,3 +35,32 @@ def test_what_is_wrong_is_told_in_short(tmp_path):
 
     assert any("is not of type 'object'" in text for text in caught.value.details)
     assert max(map(len, caught.value.details)) < MAX_TEXT + len(str(path)) + 50
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("!!int abc", "'abc' cannot be read as int"),
+        ("!!int ''", "'' cannot be read as int"),
+        ("!!bool maybe", "'maybe' cannot be read as bool"),
+        ("!!float x", "'x' cannot be read as float"),
+        ("!!timestamp 5", "'5' cannot be read as timestamp"),
+        ("!!timestamp 2026-06-01", "'2026-06-01' cannot be read as timestamp"),
+        ("!!float .nan", "'.nan' cannot be read as float"),
+        ("1e999", "'1e999' cannot be read as float"),
+        ("9" * 5000, f"'{'9' * 149} … {'9' * 149}' cannot be read as int"),
+    ],
+    ids=[
+        *("int", "empty", "bool", "float", "timestamp", "date", "nan", "infinite"),
+        "long",
+    ],
+)
+def test_a_value_that_cannot_be_read(tmp_path, text, said):
+    """It does not fit its tag, or JSON has no such thing: it is told with its line."""
+    path = tmp_path / "slip.yaml"
+    path.write_text(f"version: 1\ntasks:\n- timeout_s: {text}\n")
+
+    with pytest.raises(Failure) as caught:
+        read_all(path)
+
+    assert caught.value.message == f"{path}:3: {said}"

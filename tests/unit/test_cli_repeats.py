@@ -67,6 +67,10 @@ PUT = {"put": ("/v1/freeze", {})}
 PATCH = {"patch": ("/v1/tasks/1", {"enabled": True})}
 DELETE = {"delete": ("/v1/channels/x",)}
 
+POST_DRY = ("POST", "/v1/tasks", {"query": {"dry_run": "true"}, "body": {"name": "x"}})
+PUT_DRY = ("PUT", "/v1/tasks/1", {"query": {"dry_run": "true"}, "body": {"name": "x"}})
+POST_DRY_BODY = ("POST", "/v1/import/crontab", {"body": {"dry_run": True}})
+
 
 def ask(api, words):
     """Send a request."""
@@ -108,6 +112,33 @@ def test_what_is_done_once_is_sent_again(api, world, words, lost):
         for name in ("Idempotency-Key", "If-Match"):
             assert other.headers.get(name) == one.headers.get(name)
     assert world.waits == [0.3, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("answers", "failure"),
+    [
+        ([SILENT] * 5, Unreachable),
+        ([answer(504)] * 5, Refused),
+        ([problem(500)], Refused),
+        ([answer(502), problem(400)], Refused),
+        ([SILENT, answer(401), answer(401)], NotLoggedIn),
+    ],
+    ids=["silent", "504", "500", "502-then-400", "401"],
+)
+@pytest.mark.parametrize(
+    "dry", [POST_DRY, PUT_DRY, POST_DRY_BODY], ids=["POST", "PUT", "body"]
+)
+def test_a_dry_run_is_never_in_doubt(api, world, dry, answers, failure):
+    """It does nothing: it may be sent again, and what it says is all there is."""
+    method, path, how = dry
+    world.answers = list(answers)
+
+    with pytest.raises(Failure) as caught:
+        api.send(method, path, **how)
+
+    assert type(caught.value) is failure
+    assert caught.value.details == ()
+    assert len(world.asked) == len(answers)
 
 
 def test_each_post_has_a_key_of_its_own(api, world):

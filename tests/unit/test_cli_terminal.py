@@ -57,14 +57,22 @@ def test_pieces_are_as_the_whole(data, cuts):
 
 def test_tables_are_to_be_read(capsys):
     """Times in whole seconds; an empty cell and a line's end can be seen."""
-    rows = [("2026-06-01T10:00:00.123Z", None), ("ok 2026-06-01T10:00:00.5Z", "a\nb")]
+    rows = [("2026-06-01T10:00:00.123Z", None), ("2026-06-01T10:00:00Z", "a\nb")]
     show_table(["AT", ""], [*rows, ("T1.5Z", "00.123Z")])
 
     assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
         ["2026-06-01T10:00:00Z", "-"],
-        ["ok", "2026-06-01T10:00:00Z", "a⏎b"],
+        ["2026-06-01T10:00:00Z", "a⏎b"],
         ["T1.5Z", "00.123Z"],
     ]
+
+
+def test_a_name_with_a_time_stays_as_it_is(capsys):
+    """Who copies it from a table finds what it names."""
+    name = "dump-of-2026-06-01T10:00:00.123Z"
+    show_table(["TASK"], [(name,)])
+
+    assert capsys.readouterr().out.split() == ["TASK", name]
 
 
 @given(

@@ -136,8 +136,9 @@ class Api:
             json=body,
             headers=headers,
         )
-        # Only looks, or is done once however often it comes.
-        is_once = method == "GET" or not _ONCE.isdisjoint(request.headers)
+        only_looks = method == "GET" or _is_dry(parameters, body)
+        # Nothing is done twice, however often it comes.
+        is_once = only_looks or not _ONCE.isdisjoint(request.headers)
         may_be_done = False
         waits, waits_in_progress = iter(RETRIES_S), iter(IN_PROGRESS_S)
         while True:
@@ -147,7 +148,7 @@ class Api:
                 if may_be_done:
                     exc.details += (IN_DOUBT,)
                 raise
-            may_be_done |= method != "GET" and tried.may_be_done
+            may_be_done |= tried.may_be_done and not only_looks
             if not tried.passes or (may_be_done and not is_once):
                 break
             wait_s = next(waits_in_progress if tried.in_progress else waits, None)
@@ -183,6 +184,12 @@ class Api:
             if token is None:
                 raise NotLoggedIn("your token is not accepted", hint="`cronhop login`")
             renewed = True
+
+
+def _is_dry(query: Mapping[str, str], body: object) -> bool:
+    """Return whether it is only asked what would be done; routes differ in how."""
+    in_body = isinstance(body, Mapping) and body.get("dry_run") is True
+    return in_body or query.get("dry_run") == "true"
 
 
 def _if_match(etag: str | None) -> dict[str, str]:

@@ -121,11 +121,11 @@ def show_plan(
 ) -> None:
     """Show what applying a file would change, field by field. Nothing is changed.
 
-    The API is asked whether it would do it, if you may change tasks. Tasks and
-    templates are known by their names. What is not in the file is left alone.
+    The API is asked whether it would do what you may do. Tasks and templates are known
+    by their names. What is not in the file is left alone.
     """
     here = session.of(context)
-    made = plan.make(here.api, read_all(file))
+    made = plan.make(here.api, read_all(file), to_apply=False)
     _show(here, made)
     if detailed_exitcode and made.to_do:
         raise typer.Exit(CHANGES)
@@ -139,7 +139,7 @@ def apply(context: typer.Context, file: File, yes: Yes = False) -> None:
     stay as they are when it changes.
     """
     here = session.of(context)
-    made = plan.make(here.api, read_all(file))
+    made = plan.make(here.api, read_all(file), to_apply=True)
     if not here.as_json:
         plan.show(made)
     if made.to_do:

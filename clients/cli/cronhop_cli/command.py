@@ -18,7 +18,9 @@ INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
-
+Environment = Annotated[
+    str | None, typer.Option(metavar="WORD", help="Where it belongs, such as prod.")
+]
 AsJson = Annotated[
     bool,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from . import names, session
-from .command import noun, verb
+from .command import Environment, noun, verb
 from .errors import Failure
 from .terminal import note, say, show_json, show_table
 
@@ -43,6 +43,7 @@ def crontab(
     prefix: Annotated[
         str, typer.Option(metavar="TEXT", help="Put before the name of each task.")
     ] = "",
+    environment: Environment = None,
     disabled: Annotated[
         bool, typer.Option("--disabled", help="Make them, but do not start them.")
     ] = False,
@@ -70,6 +71,7 @@ def crontab(
         "system": system,
         "timezone": tz,
         "name_prefix": prefix,
+        "environment": environment,
         "enabled": not disabled,
         "dry_run": not make,
     }

@@ -67,18 +67,21 @@ def put(
 def edited(here: Session, text: str, read: Callable[[Path], T]) -> Iterator[T]:
     """Yield what somebody made of a text, in an editor until it can be read.
 
-    If what is done with it fails, the text is kept and its place is told.
+    If what is done with it fails, or is broken off, the text is kept and its place
+    is told.
     """
+    before = text.encode()
     folder = Path(mkdtemp(prefix="cronhop-"))
     path = folder / "edited.yaml"
-    path.write_text(text, "utf-8")
+    path.write_bytes(before)
     is_kept = False
     try:
         yield _edited(here, path, read)
-    except Failure as failure:
-        is_kept = path.exists() and path.read_text("utf-8") != text
+    except BaseException:  # Ctrl-C is no Exception
+        # Bytes, as an editor may have saved it in any encoding.
+        is_kept = path.exists() and path.read_bytes() != before
         if is_kept:
-            failure.details += (f"what you wrote is in {path}",)
+            note(f"what you wrote is in {path}")
         raise
     finally:
         if not is_kept:

@@ -34,6 +34,15 @@ def template(api: Api, wanted: str) -> dict[str, Any]:
     return _found(api, "templates", "template", wanted)
 
 
+def of_id(api: Api, plural: str, wanted: str) -> str:
+    """Return the name of what has this id, or else the id and why it has no name.
+
+    The API answers alike for what is gone and for what the caller may not see.
+    """
+    found = api.find(f"/v1/{plural}/{wanted}")
+    return str(found["name"]) if found else f"{wanted} (deleted, or not yours to see)"
+
+
 def server_names(api: Api) -> dict[str, str]:
     """Return the names of all servers by id."""
     return {one["server_id"]: one["name"] for one in api.items("/v1/servers")}

@@ -16,7 +16,15 @@ from .command import Yes, confirm, noun, verb
 from .editor import edited, put
 from .errors import Failure
 from .session import Session
-from .terminal import note, say, show_json, show_table, show_yaml, yaml_text
+from .terminal import (
+    moment,
+    note,
+    say,
+    show_json,
+    show_table,
+    show_yaml,
+    yaml_text,
+)
 
 TEST_S = 60.0  # seconds until something that is sent must have come to a channel
 LOOK_EVERY_S = 1.0
@@ -54,7 +62,9 @@ def _delivery(channel: Mapping[str, Any]) -> str | None:
     last = channel["last_delivery"]
     if last is None:
         return None
-    return f"{last['at']} " + ("ok" if last["ok"] else f"not ok: {last['reason']}")
+    return f"{moment(last['at'])} " + (
+        "ok" if last["ok"] else f"not ok: {last['reason']}"
+    )
 
 
 @verb(channels, "show")

@@ -30,6 +30,8 @@ from .terminal import console, note, visible
 PARAMETERS = "parameters"  # a list whose items are told by their names
 CREATE, CHANGE, NONE = "create", "change", "none"
 TASKS_WRITE = "tasks.write"  # the right to change tasks and templates
+# Statuses; from 500 on it is the service that fails.
+_FORBIDDEN, _TOO_MANY, _SERVER_ERROR = 403, 429, 500
 _STYLE = {CREATE: ("+", "green"), CHANGE: ("~", "yellow")}
 
 
@@ -89,8 +91,8 @@ class Plan:
     |------------|-----------------------------------------------------------------|
     | changes    | in the file's order                                             |
     | left_alone | not in the file; templates only if the file has any             |
-    | is_checked | whether the API would do all of it; who may not change tasks    |
-    |            | cannot ask                                                      |
+    | is_checked | whether the API would do all of it: of what the caller's role   |
+    |            | does not allow it cannot be asked                               |
     """
 
     changes: tuple[Change, ...]
@@ -111,10 +113,11 @@ class Plan:
         }
 
 
-def make(api: Api, wanted: Sequence[Written]) -> Plan:
+def make(api: Api, wanted: Sequence[Written], *, to_apply: bool) -> Plan:
     """Return what would have to be done. Raises Failure if it cannot be.
 
-    The API is asked of each change whether it would do it, and does nothing.
+    The API is asked of each change whether it would do it, and does nothing. Unless it
+    is `to_apply`, a change that the caller's role does not allow is part of the plan.
     """
     names = server_names(api)
     ids = {name: server_id for server_id, name in names.items()}
@@ -139,16 +142,12 @@ def make(api: Api, wanted: Sequence[Written]) -> Plan:
             )
     if problems:
         raise Failure("this cannot be applied", details=tuple(problems))
-    may_ask = TASKS_WRITE in api.get("/v1/me")["actions"]
-    if may_ask and (
-        refusals := list(_refusals(api, zip(wanted, changes, strict=True)))
-    ):
-        raise Failure("this cannot be applied", details=tuple(refusals))
+    is_checked = _check(api, zip(wanted, changes, strict=True), to_apply=to_apply)
     left_alone = present.keys() - {(one.entity, one.form["name"]) for one in wanted}
     return Plan(
         changes=tuple(changes),
         left_alone=tuple(entity for entity, _ in left_alone),
-        is_checked=may_ask,
+        is_checked=is_checked,
     )
 
 
@@ -176,16 +175,33 @@ def of_fields(name: str, before: Task, after: Task, version: int) -> Change:
     )
 
 
-def _refusals(api: Api, changes: Iterable[tuple[Written, Change]]) -> Iterator[str]:
-    """Yield why the API would not do something, and where that stands."""
+def _check(
+    api: Api, changes: Iterable[tuple[Written, Change]], *, to_apply: bool
+) -> bool:
+    """Return whether the API would make every change.
+
+    It cannot be asked about those that the caller's role does not allow. Raises
+    Failure with what it would not make, and where that stands; Refused where that says
+    nothing of the change: the API is too busy, or fails.
+    """
+    if TASKS_WRITE not in api.get("/v1/me")["actions"]:
+        return False
+    is_checked, refusals = True, []
     for one, change in changes:
         try:
             if change.action != NONE:
                 _send(api, change, dry_run="true")
         except Refused as refused:
+            if refused.status >= _SERVER_ERROR or refused.status == _TOO_MANY:
+                raise
+            if refused.status == _FORBIDDEN and not to_apply:
+                is_checked = False
+                continue
             whole = f"{change.label}: {refused.message}"
-            for text in refused.details or (whole,):
-                yield f"{one.place}: {text}"
+            refusals += [f"{one.place}: {text}" for text in refused.details or (whole,)]
+    if refusals:
+        raise Failure("this cannot be applied", details=tuple(refusals))
+    return is_checked
 
 
 def _unknown_servers(form: Task, place: str, ids: dict[str, str]) -> list[str]:
@@ -276,7 +292,7 @@ def show(plan: Plan) -> None:
         summary += f" Not in it, and left alone: {counted(plan.left_alone)}."
     screen.print(Text(summary, style="bold"), soft_wrap=True)
     if plan.to_do and not plan.is_checked:
-        note("Your role may not change tasks: whether the API would is not checked.")
+        note("Your role may not make all of these changes: those are not checked.")
 
 
 def lines(change: Change) -> Iterator[Text]:

@@ -319,10 +319,9 @@ def show(context: typer.Context, run_id: RunId) -> None:
     if here.as_json:
         show_json(found)
         return
-    task = here.api.find(f"/v1/tasks/{found['task_id']}")
     lines = {
         "run": run_id,
-        "task": task["name"] if task else f"{found['task_id']} (deleted)",
+        "task": names.of_id(here.api, "tasks", found["task_id"]),
         "state": found["state"],
         "reason": found["reason"],
         "trigger": found["trigger"],

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from . import names, session
-from .command import Yes, confirm, noun, pairs, verb
+from .command import Environment, Yes, confirm, noun, pairs, verb
 from .errors import Failure
 from .find import From, Limit, Newest, States, To, order, states
 from .session import Session
@@ -99,9 +99,7 @@ def create(
         list[str] | None,
         typer.Option(metavar="KEY", help='Pinned, "ssh-ed25519 AAAA…"; repeatable.'),
     ] = None,
-    environment: Annotated[
-        str | None, typer.Option(metavar="WORD", help="Where it belongs, such as prod.")
-    ] = None,
+    environment: Environment = None,
     tag: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="For selectors; may be repeated."),

@@ -5,6 +5,7 @@ YAML as of 1.2's core schema, so that `on` is a word and `0644` a text.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections import Counter
@@ -119,12 +120,15 @@ def _checked(
 def read(path: Path) -> tuple[Any, dict[Route, int]]:
     """Return what a YAML file says, and the line of each part of it.
 
-    Raises Failure if it is no YAML, or says something twice.
+    Raises Failure if it is no YAML in UTF-8, or says something twice.
     """
     try:
         text = path.read_text("utf-8") if str(path) != "-" else sys.stdin.read()
-    except (OSError, UnicodeDecodeError) as exc:
+    except OSError as exc:
         raise Failure(f"{path} cannot be read: {exc}") from exc
+    except UnicodeDecodeError as exc:
+        line = exc.object.count(b"\n", 0, exc.start) + 1
+        raise Failure(f"{path}:{line}: it is no UTF-8") from exc
     loader = _Loader(text)
     lines: dict[Route, int] = {}
     try:
@@ -192,7 +196,7 @@ def _value(
             for number, one in enumerate(node.value)
         ]
     if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node, deep=True)
+        return _scalar(loader, node, path)
     found: dict[str, Any] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
@@ -203,6 +207,20 @@ def _value(
             raise Failure(f"{path}:{line}: {key} is there twice")
         lines[(*route, key)] = line
         found[key] = _value(loader, value_node, (*route, key), lines, path)
+    return found
+
+
+def _scalar(loader: _Loader, node: yaml.Node, path: Path) -> Any:
+    """Return the value of a scalar. Raises Failure if JSON has none like it."""
+    try:
+        found = loader.construct_object(node, deep=True)
+        json.dumps(found, allow_nan=False)
+    # PyYAML raises any of them where a text does not fit its tag.
+    except (AttributeError, LookupError, TypeError, ValueError) as exc:
+        place = f"{path}:{node.start_mark.line + 1}"
+        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        text = f"{shortened(repr(node.value))} cannot be read as {kind}"
+        raise Failure(f"{place}: {text}") from exc
     return found
 
 

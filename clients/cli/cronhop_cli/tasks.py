@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from . import names, session
-from .command import Yes, confirm, noun, pairs, verb
+from .command import Environment, Yes, confirm, noun, pairs, verb
 from .editor import edit_task
 from .errors import Failure, Usage
 from .find import CreatedBy, Newest, order
 from .session import Session
 from .task_file import read_one
 from .task_form import Entity, Task, from_api, servers_of, to_api
-from .terminal import note, say, show_json, show_table, show_yaml
+from .terminal import moment, note, say, show_json, show_table, show_yaml
 
 tasks = noun("tasks", "What to do, where and when.")
 
@@ -111,14 +111,14 @@ def _when(schedule: Mapping[str, Any] | None) -> str | None:
 
 def _standing(task: Mapping[str, Any]) -> str:
     if task["deleted_at"]:
-        return f"deleted {task['deleted_at']}"
+        return f"deleted {moment(task['deleted_at'])}"
     if task["invalid"]:
         return f"parked: {task['invalid']}"
     if not task["enabled"]:
         return "disabled"
     if task["pause"]:
         until = task["pause"]["until"]
-        return "paused" + (f" until {until}" if until else "")
+        return "paused" + (f" until {moment(until)}" if until else "")
     return ""
 
 
@@ -153,8 +153,7 @@ def show(context: typer.Context, task: TaskName) -> None:
 
 
 def _template(here: Session, origin: Mapping[str, Any]) -> str:
-    found = here.api.find(f"/v1/templates/{origin['template_id']}")
-    name = found["name"] if found else f"{origin['template_id']} (deleted)"
+    name = names.of_id(here.api, "templates", origin["template_id"])
     return f"{name}, version {origin['version']}"
 
 
@@ -194,6 +193,7 @@ def create(
     every: Annotated[
         int | None, typer.Option(metavar="SECONDS", help="Due at an interval.")
     ] = None,
+    environment: Environment = None,
     timeout: Annotated[
         int | None, typer.Option(metavar="SECONDS", help="How long it may take.")
     ] = None,
@@ -212,11 +212,13 @@ def create(
     """Make a task, of options or of a file. All that a task can be, a file can say."""
     here = session.of(context)
     if file is not None:
-        if any((name, command, server, cron, every, timeout, env, secret)):
+        beside = (name, command, server, cron, every, timeout, env, secret)
+        if any((*beside, environment)):
             raise Usage("a file says it all", hint="leave the rest out")
         form = read_one(file, Entity.TASK)
     else:
         form = _form(name, command, server, cron, tz, every)
+        form["environment"] = environment
         if timeout is not None:
             form["timeout_s"] = timeout
         form["spec"] |= {"environment": pairs(env or [], "--env")}

@@ -31,7 +31,7 @@ NUMBER = r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?"
 
 # Columns that are copied from: what is cut in two cannot be.
 _UNCUT = frozenset({"RUN", "FINGERPRINT"})
-_FRACTION = re.compile(r"(?<=T\d\d:\d\d:\d\d)\.\d+(?=Z)", re.ASCII)
+_INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+Z", re.ASCII)
 
 _STYLES = {
     "completed": "green",
@@ -137,9 +137,18 @@ def show_table(
     console().print(table)
 
 
+def moment(text: str) -> str:
+    """Return an instant in whole seconds; a text that is none as it is.
+
+    A name may hold an instant, and is copied from tables: it stays as it is.
+    """
+    found = _INSTANT.fullmatch(text)
+    return f"{found[1]}Z" if found else text
+
+
 def _cell(value: object) -> Text:
     text = "-" if value is None else visible(str(value)).replace("\n", "⏎")
-    return Text(_FRACTION.sub("", text), style=_STYLES.get(text, ""))
+    return Text(moment(text), style=_STYLES.get(text, ""))
 
 
 def show_yaml(document: object) -> None:
