@@ -885,7 +885,7 @@ tasks:
             "",
             "4: spec.secrets.A: there is no credential 'none'",
             (
-                "7: schedule.cron: day 30 never comes in the months given; write a day of"
+                "10: schedule.cron: day 30 never comes in the months given; write a day of"
                 " month up to 29, or other months"
             ),
             "11: spec.secrets.A: there is no credential 'none'",
@@ -946,7 +946,7 @@ def test_who_may_write_in_one_environment_sees_a_plan(
     assert (applied.code, applied.out) == (1, "")
     assert "tasks.yaml:4: nightly dump: Forbidden: " in applied.err
     assert never.code == 1
-    assert "tasks.yaml:5: schedule.cron: day 31 never comes" in never.err
+    assert "tasks.yaml:9: schedule.cron: day 31 never comes" in never.err
     assert "nightly dump" not in never.err
 
 
@@ -992,7 +992,7 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
         ),
         (
             "version: 1\ntasks:\n- name: x\n  spec: {command: x}\n  targets:\n    servers: [web-2]",
-            "tasks.yaml:3: targets.servers: there is no server 'web-2'; did you mean 'web-1'?",
+            "tasks.yaml:6: targets.servers: there is no server 'web-2'; did you mean 'web-1'?",
         ),
         (
             (
@@ -1000,7 +1000,7 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
                 "  targets: {parameter: WHERE}\n  parameters:\n"
                 "  - {name: WHERE, type: server, default: web-2}"
             ),
-            "tasks.yaml:3: parameters.WHERE.default: there is no server 'web-2'; did you",
+            "tasks.yaml:7: parameters.WHERE.default: there is no server 'web-2'; did you",
         ),
         (
             (
@@ -1013,6 +1013,11 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
         ("version: 1\nversion: 1", "tasks.yaml:2: version is there twice"),
         ("version: 1\ntasks: [", "tasks.yaml:2: no YAML"),
         ("&a [*a]", "nested more than"),
+        ("tasks: " + "[" * 5000, "nested more than"),
+        (
+            "version: 1\ntasks:\n- name: a\x07",
+            "tasks.yaml:3: no YAML: it may not hold the character U+0007",
+        ),
         ("", "tasks.yaml:1: the file: None is not of type 'object'"),
     ],
     ids=[
@@ -1027,7 +1032,7 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
             "number",
             "twice",
         ),
-        *("no-yaml", "itself", "empty"),
+        *("no-yaml", "itself", "deep", "character", "empty"),
     ],
 )
 def test_files_that_cannot_be(cronhop, web, tmp_path, text, said):

@@ -280,7 +280,7 @@ def test_templates_that_are_named_are_exported(cronhop, file):
     ("before", "after", "said"),
     [
         ("name: clean", "name: deploy", "all.yaml:12: 'deploy' stands at "),
-        ("default: web-1", "default: web-2", "all.yaml:4: parameters.WHERE.default: "),
+        ("default: web-1", "default: web-2", "all.yaml:11: parameters.WHERE.default: "),
         ("schedule:", "shedule:", "all.yaml:7: templates.0.shedule: there is no"),
     ],
     ids=["twice", "server", "field"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +127,7 @@ def make(api: Api, wanted: Sequence[Written], *, to_apply: bool) -> Plan:
         for there in api.items(f"/v1/{entity.plural}")
     }
     problems = [
-        text for one in wanted for text in _unknown_servers(one.form, one.place, ids)
+        text for one in wanted for text in _unknown_servers(one.form, one.place_of, ids)
     ]
     changes = []
     for one in wanted:
@@ -155,7 +155,7 @@ def of_one(api: Api, entity: Entity, form: Task, there: Task) -> Change:
     """Return what makes a task or template, whatever its name, into another."""
     names = server_names(api)
     ids = {name: server_id for server_id, name in names.items()}
-    problems = _unknown_servers(form, form["name"], ids)
+    problems = _unknown_servers(form, lambda _: str(form["name"]), ids)
     if problems:
         raise Failure("this cannot be applied", details=tuple(problems))
     return _change(entity, form, there, names, ids)
@@ -198,15 +198,20 @@ def _check(
                 is_checked = False
                 continue
             whole = f"{change.label}: {refused.message}"
-            refusals += [f"{one.place}: {text}" for text in refused.details or (whole,)]
+            refusals += [
+                f"{one.place_of(text.partition(':')[0])}: {text}"
+                for text in refused.details or (whole,)
+            ]
     if refusals:
         raise Failure("this cannot be applied", details=tuple(refusals))
     return is_checked
 
 
-def _unknown_servers(form: Task, place: str, ids: dict[str, str]) -> list[str]:
+def _unknown_servers(
+    form: Task, place_of: Callable[[str], str], ids: dict[str, str]
+) -> list[str]:
     return [
-        f"{place}: {field}: there is no server {name!r}"
+        f"{place_of(field)}: {field}: there is no server {name!r}"
         + (f"; {hint}" if (hint := near(name, ids)) else "")
         for field, name in servers_of(form)
         if name not in ids and name not in ids.values()

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,34 @@ Route = tuple[str | int, ...]  # from the top of a document to a part of it
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """A task or template as somebody wrote it, and where."""
+    """A task or template as somebody wrote it, and where.
+
+    `route` leads to it from the top of the file at `path`, whose `lines` are those of
+    its parts.
+    """
 
     entity: Entity
     form: Task
-    place: str
+    path: Path
+    route: Route
+    lines: Mapping[Route, int]
+
+    @property
+    def place(self) -> str:
+        """The line at which it begins."""
+        return self.place_of("")
+
+    def place_of(self, field: str) -> str:
+        """Return the line of a field, as the API names it, or of what it is part of."""
+        parts: list[str | int] = [
+            int(part) if part.isdecimal() else part for part in field.split(".")
+        ]
+        if parts[:2] == ["targets", "server_ids"]:
+            parts[1] = "servers"
+        elif parts[0] == "parameters" and len(parts) > 1:
+            names = [one["name"] for one in self.form.get("parameters") or []]
+            parts[1] = names.index(parts[1]) if parts[1] in names else parts[1]
+        return f"{self.path}:{_line(self.lines, (*self.route, *parts))}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -129,27 +152,31 @@ def read(path: Path) -> tuple[Any, dict[Route, int]]:
     except UnicodeDecodeError as exc:
         line = exc.object.count(b"\n", 0, exc.start) + 1
         raise Failure(f"{path}:{line}: it is no UTF-8") from exc
-    loader = _Loader(text)
     lines: dict[Route, int] = {}
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         document = _value(loader, node, (), lines, path) if node else None
+    except yaml.reader.ReaderError as exc:
+        line = text.count("\n", 0, exc.position) + 1
+        character = f"the character U+{exc.character:04X}"
+        raise Failure(f"{path}:{line}: no YAML: it may not hold {character}") from exc
+    except RecursionError as exc:  # PyYAML's own, before the depth is looked at
+        raise _too_deep(path) from exc
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         raise Failure(f"{place}: no YAML: {exc.problem}") from exc
     except yaml.YAMLError as exc:
         raise Failure(f"{path}: no YAML: {exc}") from exc
-    finally:
-        loader.dispose()
     return document, lines
 
 
 def _written(document: Any, lines: dict[Route, int], path: Path) -> Iterator[Written]:
     for entity in Entity:
         for number, form in enumerate(document.get(entity.plural, [])):
-            place = f"{path}:{_line(lines, (entity.plural, number))}"
-            yield Written(entity=entity, form=form, place=place)
+            route = (entity.plural, number)
+            yield Written(entity=entity, form=form, path=path, route=route, lines=lines)
 
 
 def counted(entities: Iterable[Entity]) -> str:
@@ -189,7 +216,7 @@ def _value(
     if len(lines) > MAX_PARTS:
         raise Failure(f"{path}: it has more than {MAX_PARTS:,} values, aliases and all")
     if len(route) > MAX_DEPTH:
-        raise Failure(f"{path}: it is nested more than {MAX_DEPTH} deep")
+        raise _too_deep(path)
     if isinstance(node, yaml.SequenceNode):
         return [
             _value(loader, one, (*route, number), lines, path)
@@ -222,6 +249,10 @@ def _scalar(loader: _Loader, node: yaml.Node, path: Path) -> Any:
         text = f"{shortened(repr(node.value))} cannot be read as {kind}"
         raise Failure(f"{place}: {text}") from exc
     return found
+
+
+def _too_deep(path: Path) -> Failure:
+    return Failure(f"{path}: it is nested more than {MAX_DEPTH} deep")
 
 
 def _problems(
@@ -257,7 +288,7 @@ def _named(route: Route, text: str) -> str:
     return f"{'.'.join(map(str, route)) or 'the file'}: {text}"
 
 
-def _line(lines: dict[Route, int], route: Route) -> int:
+def _line(lines: Mapping[Route, int], route: Route) -> int:
     while route and route not in lines:
         route = route[:-1]
     return lines.get(route, 1)
