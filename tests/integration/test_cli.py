@@ -981,7 +981,7 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
                 'version: 1\ntasks:\n- name: x\n  spec:\n    command: "true"\n  timeout_s: long\n'
                 "  targets: {servers: [web-1]}"
             ),
-            "tasks.yaml:6: tasks.0.timeout_s: 'long' is not of type 'integer'",
+            'tasks.yaml:6: tasks.0.timeout_s: "long" is not a whole number',
         ),
         (
             (
@@ -1008,7 +1008,19 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
                 "  targets: {parameter: WHERE}\n  parameters:\n"
                 "  - {name: WHERE, type: server, default: 3}"
             ),
-            "tasks.yaml:7: tasks.0.parameters.0.default: 3 is not of type 'string', 'null'",
+            "tasks.yaml:7: tasks.0.parameters.0.default: 3 is not a text or null",
+        ),
+        (
+            "version: 1\ntasks:\n- name: x\n  schedule:\n    crn: 1",
+            "tasks.yaml:5: tasks.0.schedule.crn: there is no such field; did you mean 'cron'?",
+        ),
+        (
+            "version: 1\ntasks:\n- name: x\n  schedule:\n    cron: 5",
+            "tasks.yaml:5: tasks.0.schedule.cron: 5 is not a text or null",
+        ),
+        (
+            "version: 1\ntasks:\n- name: x\n  schedule: daily",
+            'tasks.yaml:4: tasks.0.schedule: "daily" is not possible here',
         ),
         ("version: 1\nversion: 1", "tasks.yaml:2: version is there twice"),
         ("version: 1\ntasks: [", "tasks.yaml:2: no YAML"),
@@ -1018,7 +1030,7 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
             "version: 1\ntasks:\n- name: a\x07",
             "tasks.yaml:3: no YAML: it may not hold the character U+0007",
         ),
-        ("", "tasks.yaml:1: the file: None is not of type 'object'"),
+        ("", "tasks.yaml:1: the file: it is empty"),
     ],
     ids=[
         *(
@@ -1030,6 +1042,9 @@ def test_a_folder_of_files(cronhop, web, tmp_path):
             "server",
             "default",
             "number",
+            "inner-field",
+            "inner-type",
+            "form",
             "twice",
         ),
         *("no-yaml", "itself", "deep", "character", "empty"),

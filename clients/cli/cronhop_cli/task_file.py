@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -21,11 +21,24 @@ from .names import near
 from .task_form import Entity, Task, schema
 from .terminal import NUMBER, WHOLE_NUMBER
 
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+
 SUFFIXES = (".yaml", ".yml")
 MAX_DEPTH = 50
 MAX_PARTS = 200_000  # of a file: aliases make many of few
 MAX_PROBLEMS = 20  # shown at once
 MAX_TEXT = 300  # characters of what is wrong: it may tell all of a value
+
+_KINDS = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "an object with fields",
+    "null": "null",
+}
 
 _LISTS = frozenset(entity.plural for entity in Entity)
 
@@ -259,11 +272,13 @@ def _problems(
     document: Any, lines: dict[Route, int], wanted: dict[str, Any]
 ) -> Iterator[tuple[int, str]]:
     """Return (line, what is wrong) of everything that the schema refuses."""
-    from jsonschema import Draft202012Validator  # noqa: PLC0415  it takes 50 ms
+    # It takes 50 ms.
+    from jsonschema import Draft202012Validator  # noqa: PLC0415
+    from jsonschema.exceptions import best_match  # noqa: PLC0415
 
-    errors = Draft202012Validator(wanted).iter_errors(document)
     found = set()
-    for error in errors:
+    for one in Draft202012Validator(wanted).iter_errors(document):
+        error = best_match([one]) or one  # of several forms the one that is meant
         route: Route = tuple(error.absolute_path)
         if error.validator == "additionalProperties" and isinstance(
             error.validator_value, bool
@@ -274,8 +289,21 @@ def _problems(
                 text = "there is no such field" + (f"; {hint}" if hint else "")
                 found.add((_line(lines, (*route, name)), _named((*route, name), text)))
         else:
-            found.add((_line(lines, route), _named(route, shortened(error.message))))
+            found.add((_line(lines, route), _named(route, _in_words(error))))
     yield from sorted(found)
+
+
+def _in_words(error: ValidationError) -> str:
+    if error.instance is None and not error.absolute_path:
+        return "it is empty"
+    shown = shortened(json.dumps(error.instance, ensure_ascii=False))
+    if error.validator == "type":
+        wanted: Any = error.validator_value
+        kinds = [wanted] if isinstance(wanted, str) else wanted
+        return f"{shown} is not {' or '.join(_KINDS[kind] for kind in kinds)}"
+    if error.validator in {"anyOf", "oneOf"}:
+        return f"{shown} is not possible here"
+    return shortened(error.message)
 
 
 def shortened(text: str) -> str:
