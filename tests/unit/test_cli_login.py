@@ -257,6 +257,16 @@ def test_no_password_in_the_clear(cronhop, world, url, args, code):
     assert bool(world.asked) == (code == 0)
 
 
+def test_a_url_that_is_no_api(cronhop, monkeypatch):
+    """What answers there does not know the path: another service, or a wrong one."""
+    monkeypatch.setattr(World, "_api", lambda *args: httpx.Response(404, text="no"))
+
+    done = login(cronhop)
+
+    assert done.code == 1
+    assert "does not say how to log in: it is no cronhop" in done.err
+
+
 def test_an_api_that_says_nothing(cronhop, world):
     """An older stack, or none at all, is told from one that can be logged in to."""
     world.issuer = None

@@ -144,8 +144,8 @@ def _profile(
 
 def _offered(here: Session, url: str) -> dict[str, Any]:
     """Return the issuer and client that the API's health names."""
-    health = Api(url, lambda _: None, here.transport, here.sleep).get("/v1/health")
-    offered = health.get("login")
+    health = Api(url, lambda _: None, here.transport, here.sleep).find("/v1/health")
+    offered = (health or {}).get("login")
     if not isinstance(offered, dict) or not offered.get("issuer"):
         raise Failure(
             f"{url} does not say how to log in: it is no cronhop, or an older one",
