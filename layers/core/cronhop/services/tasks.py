@@ -84,10 +84,8 @@ class Tasks:
     ) -> list[Task]:
         """Put all of the tasks on record, or none.
 
-        Once, by their ids, as `create` does. Raises Invalid, Conflict, Forbidden.
+        Who repeats a request asks `all_made` first. Raises Invalid, Conflict, Forbidden.
         """
-        if made := self.all_made(task_ids, scope):
-            return made
         made = [
             _new(self.checked(one, scope), by=by, now=now, task_id=task_id)
             for one, task_id in zip(definitions, task_ids, strict=True)
